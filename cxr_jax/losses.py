@@ -1,0 +1,39 @@
+"""Losses of the segmenters and of the translation game. Every one is a mean, so their weights compare."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+Scalar = Float[Array, ""]
+Scores = Sequence[Float[Array, "b p q 1"]]
+
+
+def mean_absolute_error(x: Float[Array, "..."], y: Float[Array, "..."]) -> Scalar:
+    """L1 distance, the reconstruction loss of MUNIT (equations 2 to 4)."""
+    return jnp.abs(x - y).mean()
+
+
+def cross_entropy(
+    logits: Float[Array, "b h w 1"], masks: Float[Array, "b h w 1"], labelled: Bool[Array, " b"] | None = None
+) -> Scalar:
+    """Binary cross entropy over the pixels of the labelled images; 0 where none is labelled.
+
+    With one logit this is the two-class cross entropy of the paper (section V-B). `labelled` is all true
+    unless given; a mask of an unlabelled image is never read.
+    """
+    per_image = optax.sigmoid_binary_cross_entropy(logits, masks).mean(axis=(1, 2, 3))
+    if labelled is None:
+        return per_image.mean()
+    return jnp.where(labelled, per_image, 0.0).sum() / jnp.maximum(labelled.sum(), 1)
+
+
+def least_squares_discriminator(real: Scores, translated: Scores) -> Scalar:
+    """Pull scores of real images to 1 and of translated ones to 0, summed over scales (LSGAN)."""
+    return sum(((r - 1) ** 2).mean() + (t**2).mean() for r, t in zip(real, translated, strict=True))
+
+
+def least_squares_generator(translated: Scores) -> Scalar:
+    """Pull the scores of translated images to 1, summed over scales (LSGAN)."""
+    return sum(((t - 1) ** 2).mean() for t in translated)

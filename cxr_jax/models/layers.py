@@ -1,0 +1,123 @@
+"""Layers that two or more architectures share. Images are channels-last, `b h w c`."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+KAIMING = nnx.initializers.kaiming_normal()
+GAUSSIAN = nnx.initializers.normal(0.02)
+
+Image = Float[Array, "b h w c"]
+
+
+def identity(x: Image) -> Image:
+    """Return `x`: stands where a layer has no normalisation or activation."""
+    return x
+
+
+def leaky_relu(x: Image) -> Image:
+    """Leaky rectifier with slope 0.2, the one of the discriminators."""
+    return jax.nn.leaky_relu(x, 0.2)
+
+
+def reflection_pad(x: Image, width: int) -> Image:
+    """Pad height and width by `width` pixels mirrored about the border pixel."""
+    return jnp.pad(x, ((0, 0), (width, width), (width, width), (0, 0)), mode="reflect")
+
+
+def upsample_nearest(x: Image) -> Image:
+    """Double height and width by repeating pixels."""
+    b, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
+
+
+def max_pool(x: Image) -> Image:
+    """2x2 max pooling. Written as a reshape: its gradient is several times faster than a window reduction's."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
+
+
+def instance_norm(x: Image, epsilon: float = 1e-5) -> Image:
+    """Give each channel of each image zero mean and unit variance (no learned parameters)."""
+    mean = x.mean(axis=(1, 2), keepdims=True)
+    variance = x.var(axis=(1, 2), keepdims=True)
+    return (x - mean) * jax.lax.rsqrt(variance + epsilon)
+
+
+def adaptive_instance_norm(x: Image, scale: Float[Array, "b c"], shift: Float[Array, "b c"]) -> Image:
+    """AdaIN: instance norm, then the scale and shift that a style prescribes (MUNIT, section 5.1)."""
+    return instance_norm(x) * scale[:, None, None, :] + shift[:, None, None, :]
+
+
+class LayerNorm(nnx.Module):
+    """MUNIT's layer norm: statistics over a whole image, a scale and a shift for each channel.
+
+    As in MUNIT's decoder, the deviation is the unbiased one, epsilon is added to it rather than to the
+    variance, and scales start uniform in [0, 1].
+    """
+
+    def __init__(self, channels: int, *, epsilon: float = 1e-5, rngs: nnx.Rngs):
+        """Make the layer for `channels` channels."""
+        self.scale = nnx.Param(jax.random.uniform(rngs.params(), (channels,)))
+        self.shift = nnx.Param(jnp.zeros((channels,)))
+        self.epsilon = epsilon
+
+    def __call__(self, x: Image) -> Image:
+        """Normalise `x`."""
+        mean = x.mean(axis=(1, 2, 3), keepdims=True)
+        deviation = x.std(axis=(1, 2, 3), keepdims=True, ddof=1)
+        return (x - mean) / (deviation + self.epsilon) * self.scale[...] + self.shift[...]
+
+
+class PaddedConv(nnx.Module):
+    """Reflection padding, convolution, normalisation and activation: the block MUNIT is made of."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: int,
+        norm: Callable[[Image], Image] = identity,
+        activation: Callable[[Image], Image] = jax.nn.relu,
+        kernel_init: nnx.Initializer = KAIMING,
+        rngs: nnx.Rngs,
+    ):
+        """Make the block; `norm` may be a function or a module."""
+        self.conv = nnx.Conv(
+            channels_in,
+            channels_out,
+            (kernel, kernel),
+            strides=stride,
+            padding="VALID",
+            kernel_init=kernel_init,
+            rngs=rngs,
+        )
+        self.norm = norm
+        self.activation = activation
+        self.padding = padding
+
+    def __call__(self, x: Image) -> Image:
+        """Apply the block."""
+        return self.activation(self.norm(self.conv(reflection_pad(x, self.padding))))
+
+
+class UpConv(nnx.Module):
+    """2x2 transposed convolution with stride 2, as a matrix product and a reshape (fast on every backend)."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, rngs: nnx.Rngs):
+        """Make the layer."""
+        shape = (2, 2, channels_in, channels_out)
+        self.kernel = nnx.Param(nnx.initializers.variance_scaling(2.0, "fan_in", "normal", in_axis=2)(rngs.params(), shape))
+        self.bias = nnx.Param(jnp.zeros((channels_out,)))
+
+    def __call__(self, x: Image) -> Image:
+        """Double height and width of `x`."""
+        b, h, w, _ = x.shape
+        y = jnp.einsum("bhwc,ijco->bhiwjo", x, self.kernel[...])
+        return y.reshape(b, 2 * h, 2 * w, -1) + self.bias[...]

@@ -1,0 +1,23 @@
+"""Adam as the paper's framework applied it."""
+
+from typing import Literal
+
+import optax
+
+
+def adam(
+    learning_rate: float,
+    *,
+    beta1: float,
+    beta2: float = 0.999,
+    weight_decay: float,
+    schedule: Literal["constant", "cosine"],
+    steps: int,
+) -> optax.GradientTransformation:
+    """Adam with L2 weight decay: the decay joins the gradient, in front of Adam's scaling.
+
+    That is what PyTorch's `Adam(weight_decay=...)` does; AdamW, which scales the decay apart, is another
+    method. `cosine` falls from `learning_rate` to 0 over `steps` steps.
+    """
+    rate = optax.cosine_decay_schedule(learning_rate, steps) if schedule == "cosine" else learning_rate
+    return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(rate, b1=beta1, b2=beta2))

@@ -1,0 +1,53 @@
+"""What the machine underneath decides: XLA's CPU settings and how an epoch of steps is run."""
+
+import importlib.metadata
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+_FUSION_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
+
+
+def tune_cpu() -> None:
+    """Ask XLA's CPU backend for the fast weight gradient of convolutions.
+
+    XLA aborts on a flag it does not know, so the flag is set only for the releases on which it is known to
+    work. It has no effect on other backends, and a choice already made in `XLA_FLAGS` stands. It must run
+    before JAX starts its backend, hence from the package's `__init__`.
+    """
+    release = tuple(int(part) for part in importlib.metadata.version("jaxlib").split(".")[:2])
+    flags = os.environ.get("XLA_FLAGS", "")
+    if (0, 10) <= release <= (0, 11) and _FUSION_FLAG not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_FUSION_FLAG}=dot".strip()
+
+
+def epoch_runner(iteration: Callable[[Any, Any], tuple[Any, Any]], steps: int) -> Callable[[Any, Any], tuple]:
+    """Return `run(state, data) -> (state, mean metrics)`: `steps` iterations on the device.
+
+    On an accelerator the epoch is one `lax.scan`. On a CPU, where convolutions inside a loop body take XLA's
+    slow path, the steps are dispatched one by one. The state is donated either way, and metrics stay on the
+    device.
+    """
+    mean = jax.jit(lambda rows: jax.tree.map(lambda *values: jnp.mean(jnp.stack(values)), *rows))
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state: Any, data: Any) -> tuple[Any, Any]:
+        return iteration(state, data)
+
+    def dispatched(state: Any, data: Any) -> tuple[Any, Any]:
+        rows = []
+        for _ in range(steps):
+            state, metrics = step(state, data)
+            rows.append(metrics)
+        return state, mean(rows)
+
+    @partial(jax.jit, donate_argnums=0)
+    def scanned(state: Any, data: Any) -> tuple[Any, Any]:
+        state, rows = jax.lax.scan(lambda carry, _: iteration(carry, data), state, length=steps)
+        return state, jax.tree.map(jnp.mean, rows)
+
+    return dispatched if jax.default_backend() == "cpu" else scanned

@@ -1,0 +1,192 @@
+"""The method: the discriminative, the generative and the supervised step (paper, section IV-C).
+
+Each step is a pure function `(state, batch, key) -> (state, metrics)` that moves its own part of the state:
+
+| step           | moves                           | frozen                        |
+|----------------|---------------------------------|-------------------------------|
+| discriminative | D_A, D_B                        | translators, segmenter        |
+| generative     | G_AB, G_BA                      | discriminators, segmenter     |
+| supervised     | M_A, G_AB, G_BA                 | discriminators                |
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from cxr_jax import losses
+
+Parameters = Any
+Metrics = dict[str, Float[Array, ""]]
+Gray = Float[Array, "b h w 1"]
+
+
+class Batch(NamedTuple):
+    """Images in [-1, 1] of both domains, and masks in {0, 1}; an unlabelled image's mask is never read."""
+
+    a: Gray
+    a_masks: Gray
+    b: Gray
+    b_masks: Gray
+    b_labelled: Bool[Array, " b"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TransferState:
+    """All that training changes: one plain pytree."""
+
+    translator: Parameters
+    discriminators: Parameters
+    segmenter: Parameters
+    generative_optimiser: optax.OptState
+    discriminative_optimiser: optax.OptState
+    supervised_optimiser: optax.OptState
+    average: Parameters
+    step: Int[Array, ""]
+    key: PRNGKeyArray
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The static halves of the networks; both discriminators share one graph."""
+
+    segmenter: nnx.GraphDef
+    translator: nnx.GraphDef
+    discriminator: nnx.GraphDef
+
+
+@dataclass(frozen=True)
+class Optimisers:
+    """One optimiser a step, so that no loss drowns another's in a shared Adam."""
+
+    discriminative: optax.GradientTransformation
+    generative: optax.GradientTransformation
+    supervised: optax.GradientTransformation
+
+
+Step = Callable[[TransferState, Batch, PRNGKeyArray], tuple[TransferState, Metrics]]
+
+
+def initial_state(
+    translator: Parameters,
+    discriminators: Parameters,
+    segmenter: Parameters,
+    optimisers: Optimisers,
+    key: PRNGKeyArray,
+) -> TransferState:
+    """Return the state in front of the first step. `discriminators` is `{"a": D_A, "b": D_B}`."""
+    supervised = {"segmenter": segmenter, "translator": translator}
+    return TransferState(
+        translator=translator,
+        discriminators=discriminators,
+        segmenter=segmenter,
+        generative_optimiser=optimisers.generative.init(translator),
+        discriminative_optimiser=optimisers.discriminative.init(discriminators),
+        supervised_optimiser=optimisers.supervised.init(supervised),
+        average=supervised,
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+    )
+
+
+def make_discriminative_step(graphs: Graphs, optimiser: optax.GradientTransformation) -> Step:
+    """Return the step in which D_A and D_B learn real from translated."""
+
+    def discriminative_step(state: TransferState, batch: Batch, key: PRNGKeyArray) -> tuple[TransferState, Metrics]:
+        a_to_b, b_to_a = nnx.merge(graphs.translator, state.translator).translate(batch.a, batch.b, key)
+
+        def objective(discriminators: Parameters) -> tuple[Float[Array, ""], Metrics]:
+            judge_a = nnx.merge(graphs.discriminator, discriminators["a"])
+            judge_b = nnx.merge(graphs.discriminator, discriminators["b"])
+            terms = {
+                "discriminator_a": losses.least_squares_discriminator(judge_a(batch.a), judge_a(b_to_a)),
+                "discriminator_b": losses.least_squares_discriminator(judge_b(batch.b), judge_b(a_to_b)),
+            }
+            return sum(terms.values()), terms
+
+        discriminators, optimiser_state, terms = _descend(
+            objective, optimiser, state.discriminators, state.discriminative_optimiser
+        )
+        return replace(state, discriminators=discriminators, discriminative_optimiser=optimiser_state), terms
+
+    return discriminative_step
+
+
+def make_generative_step(
+    graphs: Graphs, optimiser: optax.GradientTransformation, weights: Mapping[str, float]
+) -> Step:
+    """Return the step in which G_AB and G_BA minimise adversarial and translation losses.
+
+    `weights` has one entry for `adversarial` and one for each term the translator names.
+    """
+
+    def generative_step(state: TransferState, batch: Batch, key: PRNGKeyArray) -> tuple[TransferState, Metrics]:
+        judge_a = nnx.merge(graphs.discriminator, state.discriminators["a"])
+        judge_b = nnx.merge(graphs.discriminator, state.discriminators["b"])
+
+        def objective(translator: Parameters) -> tuple[Float[Array, ""], Metrics]:
+            terms, (a_to_b, b_to_a) = nnx.merge(graphs.translator, translator).objectives(batch.a, batch.b, key)
+            terms["adversarial"] = losses.least_squares_generator(
+                judge_a(b_to_a)
+            ) + losses.least_squares_generator(judge_b(a_to_b))
+            return sum(weights[name] * term for name, term in terms.items()), terms
+
+        translator, optimiser_state, terms = _descend(
+            objective, optimiser, state.translator, state.generative_optimiser
+        )
+        return replace(state, translator=translator, generative_optimiser=optimiser_state), terms
+
+    return generative_step
+
+
+def make_supervised_step(
+    graphs: Graphs,
+    optimiser: optax.GradientTransformation,
+    *,
+    target_labels: bool,
+    perturb: Callable[[Gray, PRNGKeyArray], Gray] = lambda images, key: images,
+) -> Step:
+    """Return the step in which the segmentation loss moves M_A, G_AB and G_BA (Figure 6).
+
+    A's images count as recovered samples G_BA(G_AB(a)); B's as translated ones G_BA(b), where they have a
+    label. Without `target_labels` nothing of B enters. `perturb` is the augmentation of intensities in front
+    of M_A, which must stay differentiable.
+    """
+
+    def supervised_step(state: TransferState, batch: Batch, key: PRNGKeyArray) -> tuple[TransferState, Metrics]:
+        key_style, key_a, key_b = jax.random.split(key, 3)
+
+        def objective(parameters: Parameters) -> tuple[Float[Array, ""], Metrics]:
+            segment = nnx.merge(graphs.segmenter, parameters["segmenter"])
+            translator = nnx.merge(graphs.translator, parameters["translator"])
+            recovered = perturb(translator.recover_a(batch.a, key_style), key_a)
+            terms = {"segmentation_a": losses.cross_entropy(segment(recovered), batch.a_masks)}
+            if target_labels:
+                translated = translator.to_a(batch.b, translator.reference(batch.a, batch.b))
+                logits = segment(perturb(translated, key_b))
+                terms["segmentation_b"] = losses.cross_entropy(logits, batch.b_masks, batch.b_labelled)
+            return sum(terms.values()), terms
+
+        parameters = {"segmenter": state.segmenter, "translator": state.translator}
+        parameters, optimiser_state, terms = _descend(objective, optimiser, parameters, state.supervised_optimiser)
+        return replace(state, **parameters, supervised_optimiser=optimiser_state), terms
+
+    return supervised_step
+
+
+def _descend(
+    objective: Callable[[Parameters], tuple[Float[Array, ""], Metrics]],
+    optimiser: optax.GradientTransformation,
+    parameters: Parameters,
+    optimiser_state: optax.OptState,
+) -> tuple[Parameters, optax.OptState, Metrics]:
+    """Take one optimiser step on `objective`; return parameters, optimiser state and the objective's terms."""
+    gradients, terms = jax.grad(objective, has_aux=True)(parameters)
+    updates, optimiser_state = optimiser.update(gradients, optimiser_state, parameters)
+    return optax.apply_updates(parameters, updates), optimiser_state, terms
