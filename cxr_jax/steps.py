@@ -80,16 +80,18 @@ def initial_state(
     optimisers: Optimisers,
     key: PRNGKeyArray,
 ) -> TransferState:
-    """Return the state in front of the first step. `discriminators` is `{"a": D_A, "b": D_B}`."""
+    """Return the state in front of the first step, sharing no array with what is given (it may be donated).
+
+    `discriminators` is `{"a": D_A, "b": D_B}`.
+    """
     supervised = {"segmenter": segmenter, "translator": translator}
+    copies = jax.tree.map(jnp.copy, {**supervised, "discriminators": discriminators})
     return TransferState(
-        translator=translator,
-        discriminators=discriminators,
-        segmenter=segmenter,
+        **copies,
         generative_optimiser=optimisers.generative.init(translator),
         discriminative_optimiser=optimisers.discriminative.init(discriminators),
         supervised_optimiser=optimisers.supervised.init(supervised),
-        average=supervised,
+        average=jax.tree.map(jnp.copy, supervised),
         step=jnp.zeros((), jnp.int32),
         key=key,
     )
@@ -98,7 +100,9 @@ def initial_state(
 def make_discriminative_step(graphs: Graphs, optimiser: optax.GradientTransformation) -> Step:
     """Return the step in which D_A and D_B learn real from translated."""
 
-    def discriminative_step(state: TransferState, batch: Batch, key: PRNGKeyArray) -> tuple[TransferState, Metrics]:
+    def discriminative_step(
+        state: TransferState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[TransferState, Metrics]:
         a_to_b, b_to_a = nnx.merge(graphs.translator, state.translator).translate(batch.a, batch.b, key)
 
         def objective(discriminators: Parameters) -> tuple[Float[Array, ""], Metrics]:
@@ -126,12 +130,16 @@ def make_generative_step(
     `weights` has one entry for `adversarial` and one for each term the translator names.
     """
 
-    def generative_step(state: TransferState, batch: Batch, key: PRNGKeyArray) -> tuple[TransferState, Metrics]:
+    def generative_step(
+        state: TransferState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[TransferState, Metrics]:
         judge_a = nnx.merge(graphs.discriminator, state.discriminators["a"])
         judge_b = nnx.merge(graphs.discriminator, state.discriminators["b"])
 
         def objective(translator: Parameters) -> tuple[Float[Array, ""], Metrics]:
-            terms, (a_to_b, b_to_a) = nnx.merge(graphs.translator, translator).objectives(batch.a, batch.b, key)
+            terms, (a_to_b, b_to_a) = nnx.merge(graphs.translator, translator).objectives(
+                batch.a, batch.b, key
+            )
             terms["adversarial"] = losses.least_squares_generator(
                 judge_a(b_to_a)
             ) + losses.least_squares_generator(judge_b(a_to_b))
@@ -159,7 +167,9 @@ def make_supervised_step(
     of M_A, which must stay differentiable.
     """
 
-    def supervised_step(state: TransferState, batch: Batch, key: PRNGKeyArray) -> tuple[TransferState, Metrics]:
+    def supervised_step(
+        state: TransferState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[TransferState, Metrics]:
         key_style, key_a, key_b = jax.random.split(key, 3)
 
         def objective(parameters: Parameters) -> tuple[Float[Array, ""], Metrics]:
@@ -174,7 +184,9 @@ def make_supervised_step(
             return sum(terms.values()), terms
 
         parameters = {"segmenter": state.segmenter, "translator": state.translator}
-        parameters, optimiser_state, terms = _descend(objective, optimiser, parameters, state.supervised_optimiser)
+        parameters, optimiser_state, terms = _descend(
+            objective, optimiser, parameters, state.supervised_optimiser
+        )
         return replace(state, **parameters, supervised_optimiser=optimiser_state), terms
 
     return supervised_step

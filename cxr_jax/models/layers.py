@@ -113,7 +113,9 @@ class UpConv(nnx.Module):
     def __init__(self, channels_in: int, channels_out: int, *, rngs: nnx.Rngs):
         """Make the layer."""
         shape = (2, 2, channels_in, channels_out)
-        self.kernel = nnx.Param(nnx.initializers.variance_scaling(2.0, "fan_in", "normal", in_axis=2)(rngs.params(), shape))
+        self.kernel = nnx.Param(
+            nnx.initializers.variance_scaling(2.0, "fan_in", "normal", in_axis=2)(rngs.params(), shape)
+        )
         self.bias = nnx.Param(jnp.zeros((channels_out,)))
 
     def __call__(self, x: Image) -> Image:

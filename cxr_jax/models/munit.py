@@ -64,7 +64,9 @@ class ContentEncoder(nnx.Module):
         self.stem = PaddedConv(1, width, 7, padding=3, norm=instance_norm, rngs=rngs)
         self.down = nnx.List(
             [
-                PaddedConv(width * 2**i, width * 2 ** (i + 1), 4, stride=2, padding=1, norm=instance_norm, rngs=rngs)
+                PaddedConv(
+                    width * 2**i, width * 2 ** (i + 1), 4, stride=2, padding=1, norm=instance_norm, rngs=rngs
+                )
                 for i in range(downsamplings)
             ]
         )
@@ -86,7 +88,10 @@ class StyleEncoder(nnx.Module):
         widths = [width * 2 ** min(level, 2) for level in range(downsamplings + 1)]
         self.stem = PaddedConv(1, width, 7, padding=3, rngs=rngs)
         self.down = nnx.List(
-            [PaddedConv(i, o, 4, stride=2, padding=1, rngs=rngs) for i, o in zip(widths, widths[1:], strict=False)]
+            [
+                PaddedConv(i, o, 4, stride=2, padding=1, rngs=rngs)
+                for i, o in zip(widths, widths[1:], strict=False)
+            ]
         )
         self.head = nnx.Linear(widths[-1], style, kernel_init=KAIMING, rngs=rngs)
 
@@ -105,7 +110,10 @@ class StyleMLP(nnx.Module):
         """Make a 3-layer perceptron for `blocks` adaptive blocks of `channels` channels."""
         widths = [style, width, width, blocks * 4 * channels]
         self.layers = nnx.List(
-            [nnx.Linear(i, o, kernel_init=KAIMING, rngs=rngs) for i, o in zip(widths, widths[1:], strict=False)]
+            [
+                nnx.Linear(i, o, kernel_init=KAIMING, rngs=rngs)
+                for i, o in zip(widths, widths[1:], strict=False)
+            ]
         )
         self.shape = (blocks, 4, channels)
 
@@ -181,7 +189,9 @@ class MUNIT(nnx.Module):
         style_a, style_b = self._prior_styles(len(b), len(a), key)
         return self.b.decode(self.a.content(a), style_b), self.a.decode(self.b.content(b), style_a)
 
-    def objectives(self, a: Gray, b: Gray, key: PRNGKeyArray) -> tuple[dict[str, Float[Array, ""]], tuple[Gray, Gray]]:
+    def objectives(
+        self, a: Gray, b: Gray, key: PRNGKeyArray
+    ) -> tuple[dict[str, Float[Array, ""]], tuple[Gray, Gray]]:
         """Return the unweighted translation losses by name and (G_AB(a), G_BA(b)) (MUNIT, section 4).
 
         `image`: each image is rebuilt from its own codes (equation 2); `content` and `style`: the codes are
@@ -213,7 +223,10 @@ class MUNIT(nnx.Module):
         return self.a.decode(self.b.content(a_to_b), self.a.style(a))
 
     def reference(self, a: Gray, b: Gray) -> dict[str, Style]:
-        """Return the style codes of images of both datasets: what translating to a dataset asks to know of it."""
+        """Return the style code of each image: what translating to a dataset asks to know of it.
+
+        The mean over images, kept as one row, serves `to_a` and `to_b` as well.
+        """
         return {"a": self.a.style(a), "b": self.b.style(b)}
 
     def to_a(self, b: Gray, reference: dict[str, Style]) -> Gray:

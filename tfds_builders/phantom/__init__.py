@@ -1,0 +1,1 @@
+"""Procedural chest radiographs with exact masks."""

@@ -3,8 +3,11 @@
 A mask is a formula of `x` and `y` alone (see `patient`), so it is the same anatomy at any resolution.
 """
 
+import math
+
 import numpy as np
 from scipy import ndimage
+from scipy.special import expit
 
 from tfds_builders.phantom.patient import Clavicle, Heart, Lung, Patient
 
@@ -15,8 +18,8 @@ SIDES = (-1, 1)  # right, left
 def masks(patient: Patient, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
     """The five structures, named as in STRUCTURES, as boolean arrays.
 
-    As in the SCR annotations of JSRT, a lung field leaves out the heart, the mediastinum and what lies under the
-    diaphragm, and a clavicle overlaps the lungs' tops.
+    As in the SCR annotations of JSRT, a lung field leaves out the heart, the mediastinum and what lies under
+    the diaphragm, and a clavicle overlaps the lungs' tops.
 
     Args:
       patient: whose.
@@ -42,14 +45,14 @@ def masks(patient: Patient, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarra
 
 def bend(patient: Patient, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points of the upright, symmetric plan under the points of the tilted, crooked patient, both (h, w)."""
-    cos, sin = np.cos(patient.tilt), np.sin(patient.tilt)
+    cos, sin = math.cos(patient.tilt), math.sin(patient.tilt)
     x, y = cos * x + sin * (y - 0.5), cos * (y - 0.5) - sin * x + 0.5
     dx, dy = (0.007 * smooth_field(grid, x, y) for grid in patient.warp)
     return x + dx, y + dy
 
 
 def smooth_field(grid: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The values of a square grid laid over x in [-0.6, 0.6], y in [-0.1, 1.1], smoothly between its nodes."""
+    """A square grid's values, laid over x in [-0.6, 0.6], y in [-0.1, 1.1], smooth between its nodes."""
     nodes = len(grid) - 1
     at = np.stack([(y + 0.1) / 1.2 * nodes, (x + 0.6) / 1.2 * nodes])
     return ndimage.map_coordinates(grid.astype(np.float32), at, order=3, mode="mirror")
@@ -84,7 +87,7 @@ def inside_lung(lung: Lung, out: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def inside_heart(heart: Heart, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """A tilted ellipse, blunter towards its upper right end."""
-    cos, sin = np.cos(heart.tilt), np.sin(heart.tilt)
+    cos, sin = math.cos(heart.tilt), math.sin(heart.tilt)
     along = (cos * (x - heart.x) + sin * (y - heart.y)) / heart.length
     across = (cos * (y - heart.y) - sin * (x - heart.x)) / (heart.breadth * (1 - heart.egg * along))
     return along**2 + np.abs(across) ** 2.3 < 1
@@ -114,5 +117,5 @@ def inside_body(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     out = np.abs(x)
     shoulder = patient.shoulder_slope * np.maximum(out - 0.13, 0) ** 1.2 - 0.03
     neck = np.where(y < shoulder, 0.13 - out, np.inf)
-    side = patient.torso + 0.09 / (1 + np.exp((y - 0.4) / 0.035)) - out
+    side = patient.torso + 0.09 * expit((0.4 - y) / 0.035) - out
     return np.minimum(np.maximum(y - shoulder, neck), side)

@@ -1,10 +1,11 @@
 """How strongly the body stops X-rays: one number a point, the sum of what the ray passes through.
 
-The unit is the thickness of an ordinary chest's soft tissue: air is 0, a lung about 0.4, the mediastinum about 1.4.
+The unit is what the soft tissue of an ordinary chest stops: air is 0, a lung about 0.4, the middle about 1.5.
 """
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import expit
 
 from tfds_builders.phantom import anatomy
 from tfds_builders.phantom.patient import Lung, Patient, Ribs
@@ -26,12 +27,11 @@ def attenuation(
     cavity = _thickness(lungs, 0.05, pixel)
     flesh = _flesh(patient, x, y)
     below = _below(patient, x, y)
-    soft = 0.3 * _thickness(masks["heart"], 0.06, pixel) + 0.2 * _edge(
-        anatomy.inside_mediastinum(patient, x, y), 0.012, pixel
-    )
-    soft = soft + 0.4 * _edge(below, 0.006, pixel) - 0.2 * _windpipe(x, y) - _stomach_air(patient, x, y)
-    bones = _rib_cage(patient, x, y) + 0.22 * _spine(x, y) + _shoulders(x, y)
-    bones = bones + 0.2 * _edge(masks["left_clavicle"] | masks["right_clavicle"], 0.004, pixel)
+    middle = masks["heart"] | anatomy.inside_mediastinum(patient, x, y)
+    solid = np.maximum(0.45 * _thickness(middle, 0.045, pixel), 0.6 * _edge(below, 0.006, pixel))
+    soft = solid - 0.2 * _windpipe(x, y) - _stomach_air(patient, x, y)
+    clavicles = _edge(masks["left_clavicle"] | masks["right_clavicle"], 0.004, pixel)
+    bones = _rib_cage(patient, x, y) + 0.14 * _spine(x, y) + _shoulders(x, y) + 0.2 * clavicles
     inside = flesh * (1 + soft - 0.55 * cavity) + cavity * (_vessels(patient, x, y) + _lesions(patient, x, y))
     return np.maximum(inside + patient.bone * bones * np.minimum(flesh * 2, 1), 0)
 
@@ -51,8 +51,8 @@ def _flesh(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Soft tissue with its breasts, thin at the skin."""
     depth = np.maximum(anatomy.inside_body(patient, x, y), 0)
     breast = np.exp(-(((np.abs(x) - 0.24) / 0.14) ** 4) - ((y - 0.68) / 0.13) ** 4)
-    mottle = 0.03 * anatomy.smooth_field(patient.texture, x, y)
-    return (1 - np.exp(-depth / 0.06)) * (1 + patient.breast * breast + mottle)
+    mottle = 0.015 * anatomy.smooth_field(patient.texture, x, y)
+    return (1 - np.exp(-depth / 0.09)) * (1 + patient.breast * breast + mottle)
 
 
 def _below(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -70,11 +70,11 @@ def _stomach_air(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.zeros_like(x)
     lung = patient.lungs[1]
     top = lung.angle_y - lung.dome + 0.03 + patient.stomach_air
-    return 0.25 * np.exp(-((((x - 0.18) / 1.5) ** 2 + (y - top) ** 2) / patient.stomach_air**2) ** 2)
+    return 0.25 * np.exp(-(((((x - 0.18) / 1.5) ** 2 + (y - top) ** 2) / patient.stomach_air**2) ** 2))
 
 
 def _windpipe(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.exp(-((x / 0.022) ** 4)) / (1 + np.exp((y - 0.36) / 0.02))
+    return np.exp(-((x / 0.022) ** 4)) * expit((0.36 - y) / 0.02)
 
 
 def _spine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -105,9 +105,9 @@ def _ribs(ribs: Ribs, lung: Lung, out: np.ndarray, y: np.ndarray) -> np.ndarray:
     s = np.clip(out / lung.width, 0, 1.1)
     back = y - ribs.first_y - ribs.drop * (1.3 * s**3 - 0.5 * s)
     front = y - ribs.first_y - ribs.drop * (1.8 - 1.2 * s**2)
-    wall = 1 / (1 + np.exp((out - anatomy.lateral_edge(lung, y) - 0.012) / 0.006))
-    near_spine = 1 / (1 + np.exp((0.16 - out) / 0.02))
-    return wall * (0.13 * _tubes(ribs, back) + 0.07 * _tubes(ribs, front) * near_spine)
+    wall = expit((anatomy.lateral_edge(lung, y) + 0.012 - out) / 0.006)
+    off_spine = expit((out - 0.16) / 0.02)
+    return wall * (0.13 * _tubes(ribs, back) + 0.07 * _tubes(ribs, front) * off_spine)
 
 
 def _tubes(ribs: Ribs, along: np.ndarray) -> np.ndarray:
@@ -130,12 +130,12 @@ def _vessels(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _lesions(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Round shadows, patchy where they are large."""
+    patchy = 1 + 0.5 * np.tanh(anatomy.smooth_field(patient.texture, 0.5 * x, 0.5 * y))
     shadow = np.zeros_like(x)
     for lesion in patient.lesions:
         lung = patient.lungs[lesion.side]
         centre_y = lung.apex_y + lesion.depth * (lung.angle_y - lung.apex_y)
-        centre_x = anatomy.SIDES[lesion.side] * lesion.across * anatomy.lateral_edge(lung, np.asarray(centre_y))
+        centre_x = anatomy.SIDES[lesion.side] * lesion.across * lung.width
         blob = np.exp(-(((x - centre_x) ** 2 + (y - centre_y) ** 2) / lesion.radius**2))
-        patchy = 1 + 0.5 * np.tanh(anatomy.smooth_field(patient.texture, 0.5 * x, 0.5 * y))
-        shadow = shadow + lesion.density * blob * patchy
-    return shadow
+        shadow = shadow + lesion.density * blob
+    return shadow * patchy

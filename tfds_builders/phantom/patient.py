@@ -1,7 +1,7 @@
 """Who is radiographed: the sizes and positions that make one patient differ from the next.
 
-Lengths are in fractions of a nominal frame. `x` runs from the body's midline towards the PATIENT'S LEFT, which a
-radiograph shows on the right; `y` runs down from the top of the frame. Sides come as (right, left) pairs.
+Lengths are in fractions of a nominal frame. `x` runs from the body's midline towards the PATIENT'S LEFT, which
+a radiograph shows on the right; `y` runs down from the top of the frame. Sides come as (right, left) pairs.
 """
 
 import dataclasses
@@ -99,16 +99,18 @@ def draw_patient(rng: np.random.Generator, disease: str) -> Patient:
     """
     u = rng.uniform
     apex_y, angle_y, width = u(0.07, 0.12), u(0.76, 0.88), u(0.34, 0.41)
-    rib_count, rib_drop = rng.integers(8, 11), u(0.08, 0.16)
+    rib_count, rib_drop = rng.integers(8, 11), u(0.1, 0.18)
     return Patient(
         lungs=tuple(_lung(rng, apex_y, angle_y, width, higher) for higher in (0.02, 0.0)),
-        heart=Heart(u(0.03, 0.075), u(0.57, 0.63), u(0.15, 0.205), u(0.115, 0.145), u(0.35, 0.8), u(0.0, 0.16)),
+        heart=Heart(
+            u(0.03, 0.075), u(0.57, 0.63), u(0.15, 0.205), u(0.115, 0.145), u(0.35, 0.8), u(0.0, 0.16)
+        ),
         clavicles=tuple(_clavicle(rng, apex_y) for _ in range(2)),
         ribs=tuple(_ribs(rng, apex_y, angle_y, rib_count, rib_drop) for _ in range(2)),
         lesions=_lesions(rng, disease),
-        mediastinum=u(0.05, 0.075),
+        mediastinum=u(0.06, 0.085),
         aorta=u(0.01, 0.045),
-        torso=u(0.42, 0.5),
+        torso=u(0.45, 0.53),
         shoulder_slope=u(0.2, 0.5),
         bone=u(0.75, 1.25),
         breast=u(0.1, 0.3) * (u() < 0.4),
@@ -127,14 +129,16 @@ def _lung(rng: np.random.Generator, apex_y: float, angle_y: float, width: float,
         apex_y=apex_y + u(-0.01, 0.01),
         width=width + u(-0.015, 0.015),
         angle_y=angle_y + u(-0.02, 0.02),
-        dome=u(0.08, 0.15) + higher,
+        dome=u(0.11, 0.17) + higher,
     )
 
 
 def _clavicle(rng: np.random.Generator, apex_y: float) -> Clavicle:
     u = rng.uniform
     inner_y = apex_y + u(0.08, 0.13)
-    return Clavicle(u(0.035, 0.06), inner_y, u(0.24, 0.29), inner_y - u(0.04, 0.11), u(0.013, 0.018), u(-0.012, 0.004))
+    return Clavicle(
+        u(0.035, 0.06), inner_y, u(0.24, 0.29), inner_y - u(0.04, 0.11), u(0.016, 0.021), u(-0.012, 0.004)
+    )
 
 
 def _ribs(rng: np.random.Generator, apex_y: float, angle_y: float, count: int, drop: float) -> Ribs:
@@ -149,14 +153,17 @@ def _ribs(rng: np.random.Generator, apex_y: float, angle_y: float, count: int, d
 
 
 def _lesions(rng: np.random.Generator, disease: str) -> tuple[Lesion, ...]:
-    """Three patients in five have a nodule, or two in five up to five shadows of tuberculosis, mostly high up."""
+    """Three patients in five have a nodule, or two in five one to five shadows of tuberculosis."""
     u = rng.uniform
     sick = u()
     if disease == "nodule":
-        return (Lesion(rng.integers(2), u(0.15, 0.7), u(0.4, 0.85), u(0.012, 0.025), u(0.1, 0.2)),) * (sick < 0.6)
+        return (Lesion(rng.integers(2), u(0.15, 0.7), u(0.4, 0.85), u(0.012, 0.025), u(0.1, 0.2)),) * (
+            sick < 0.6
+        )
     if disease == "tuberculosis":
         count = rng.integers(1, 6) * (sick < 0.4)
         return tuple(
-            Lesion(rng.integers(2), u(0.1, 0.6), u(0.35, 0.85), u(0.03, 0.08), u(0.1, 0.3)) for _ in range(count)
+            Lesion(rng.integers(2), u(0.1, 0.6), u(0.35, 0.85), u(0.03, 0.08), u(0.1, 0.3))
+            for _ in range(count)
         )
     raise ValueError(f"unknown disease {disease!r}: 'nodule' or 'tuberculosis'")

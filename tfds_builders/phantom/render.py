@@ -10,7 +10,7 @@ from tfds_builders.phantom.patient import draw_patient
 def phantom(name: str, size: int, seed: int, index: int) -> dict[str, np.ndarray]:
     """Render image `index` of a scanner.
 
-    The patient and the framing depend on `seed`, `name` and `index` alone: another `size` shows the same ones.
+    Patient and framing depend on `seed`, `name` and `index` alone: another `size` shows the same ones.
 
     Args:
       name: 'a' or 'b', a key of `scanner.SCANNERS`.

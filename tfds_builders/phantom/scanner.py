@@ -1,6 +1,7 @@
 """How a scanner shows a patient: its framing, contrast curve, blur, noise and markers."""
 
 import dataclasses
+import math
 
 import numpy as np
 from scipy import ndimage
@@ -39,25 +40,25 @@ SCANNERS = {
         stretch=(0.98, 1.02),
         shift=(-0.02, 0.02),
         base=(0.22, 0.32),
-        saturation=(1.8, 2.4),
+        saturation=(1.1, 1.6),
         gamma=(0.9, 1.1),
         heel=(-0.03, 0.03),
         blur=(0.002, 0.003),
-        noise=(0.006, 0.012),
+        noise=(0.004, 0.008),
         labels=True,
     ),
     "b": Scanner(
         disease="tuberculosis",
         border=(0.01, 0.1),
-        view=(1.02, 1.15),
+        view=(1.0, 1.1),
         stretch=(0.95, 1.12),
         shift=(-0.03, 0.03),
         base=(0.0, 0.01),
-        saturation=(0.5, 0.9),
-        gamma=(1.3, 1.8),
+        saturation=(0.8, 1.3),
+        gamma=(1.5, 2.1),
         heel=(-0.12, 0.12),
         blur=(0.003, 0.005),
-        noise=(0.012, 0.025),
+        noise=(0.008, 0.016),
         labels=False,
     ),
 }
@@ -87,10 +88,10 @@ class Exposure:
 
 def draw_exposure(rng: np.random.Generator, scanner: Scanner) -> Exposure:
     """Draw one exposure; `rng` is the only source of chance."""
-    left, right, top, bottom = rng.uniform(*scanner.border, 4)
-    view, stretch = rng.uniform(*scanner.view), np.sqrt(rng.uniform(*scanner.stretch))
-    shift_x, shift_y = rng.uniform(*scanner.shift, 2)
-    heel_x, heel_y = rng.uniform(*scanner.heel, 2)
+    left, right, top, bottom = rng.uniform(*scanner.border, 4).tolist()
+    view, stretch = rng.uniform(*scanner.view), math.sqrt(rng.uniform(*scanner.stretch))
+    shift_x, shift_y = rng.uniform(*scanner.shift, 2).tolist()
+    heel_x, heel_y = rng.uniform(*scanner.heel, 2).tolist()
     return Exposure(
         left=left,
         right=1 - right,
@@ -112,7 +113,7 @@ def draw_exposure(rng: np.random.Generator, scanner: Scanner) -> Exposure:
 
 
 def frame(exposure: Exposure, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel's centre lies in the exposed part: (size, size) arrays across and down, 0 to 1 within it."""
+    """Where pixel centres lie in the exposed part, 0 to 1 within it: (size, size) arrays across and down."""
     centre = (np.arange(size, dtype=np.float32) + 0.5) / size
     across = (centre - exposure.left) / (exposure.right - exposure.left)
     down = (centre - exposure.top) / (exposure.bottom - exposure.top)
@@ -126,7 +127,11 @@ def patient_points(exposure: Exposure, across: np.ndarray, down: np.ndarray) -> 
 
 
 def expose(
-    exposure: Exposure, attenuation: np.ndarray, across: np.ndarray, down: np.ndarray, rng: np.random.Generator
+    exposure: Exposure,
+    attenuation: np.ndarray,
+    across: np.ndarray,
+    down: np.ndarray,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """The radiograph of an attenuation image.
 
@@ -143,10 +148,13 @@ def expose(
     size = len(attenuation)
     heel = 1 + exposure.heel_x * (across - 0.5) + exposure.heel_y * (down - 0.5)
     thick = ndimage.gaussian_filter(attenuation, exposure.blur * size) * heel
-    white = 1 - np.exp(-1.6 * exposure.saturation)
+    white = 1 - math.exp(-1.6 * exposure.saturation)
     grey = np.minimum((1 - np.exp(-exposure.saturation * thick)) / white, 1) ** exposure.gamma
     grey = exposure.base + (1 - exposure.base) * grey
-    grey = grey + exposure.noise * ndimage.gaussian_filter(rng.standard_normal(grey.shape), 0.5) / 0.6
+    grey = (
+        grey
+        + exposure.noise * ndimage.gaussian_filter(rng.standard_normal(grey.shape, np.float32), 0.5) / 0.6
+    )
     (_labels if exposure.labels else _letters)(grey, across, down)
     exposed = (across > 0) & (across < 1) & (down > 0) & (down < 1)
     return np.where(exposed, np.clip(grey * 255 + 0.5, 0, 255), 0).astype(np.uint8)

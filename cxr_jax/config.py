@@ -1,0 +1,228 @@
+"""An experiment as checked, typed values. Whatever a config gets wrong is said here, before any work."""
+
+import dataclasses
+import inspect
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cxr_jax.data.augmentation import Augmentation
+from cxr_jax.data.radiographs import DATASETS, TASKS
+from cxr_jax.data.splits import FOLDS
+from cxr_jax.models import DISCRIMINATORS, SEGMENTERS, TRANSLATORS
+
+METHODS = ("segmentation", "transfer")
+SCHEDULES = ("constant", "cosine")
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; the message names the field, what was found and what is valid."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How M_A learns on the source (paper, section V-B)."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    beta1: float
+    weight_decay: float
+    schedule: str
+    average: float  # decay of the moving average of weights that is tested; 0 tests the weights themselves
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How the three steps alternate (paper, sections IV-C and V-C)."""
+
+    warmup_epochs: int  # without the supervised step
+    epochs: int  # with it
+    batch_size: int
+    learning_rate: float  # of translators and discriminators
+    beta1: float
+    weight_decay: float
+    supervised_learning_rate: float
+    supervised_beta1: float
+    supervised_weight_decay: float
+    schedule: str
+    average: float
+    weights: Mapping[str, float]  # of the generative step's terms
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run of `main.py`."""
+
+    method: str
+    seed: int
+    task: str
+    source: str
+    target: str
+    image_size: int
+    fold: int
+    label_frac: float
+    segmenter: Mapping[str, Any]
+    augmentation: Augmentation
+    pretraining: Pretraining
+    translator: Mapping[str, Any] | None = None
+    discriminator: Mapping[str, Any] | None = None
+    transfer: Transfer | None = None
+
+
+def parse(config: Mapping[str, Any]) -> Experiment:
+    """Return the checked experiment of a config (a plain or ml_collections mapping); raise `ConfigError`."""
+    plain = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    experiment = _build(Experiment, plain, "config")
+    _check(experiment)
+    return experiment
+
+
+def to_json(experiment: Experiment) -> dict[str, Any]:
+    """Return the experiment as JSON values, the form in which configs are stored and compared."""
+    return json.loads(json.dumps(dataclasses.asdict(experiment)))
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "config") -> list[str]:
+    """Return a line `field: value / other value` for each field in which two stored configs differ."""
+    lines = []
+    for name in sorted({*one, *other}):
+        left, right = one.get(name), other.get(name)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            lines += differences(left, right, f"{path}.{name}")
+        elif left != right:
+            lines.append(f"{path}.{name}: {left!r} / {right!r}")
+    return lines
+
+
+def _build(kind: type, values: Any, path: str) -> Any:
+    """Make dataclass `kind` of a mapping, checking names and types of its fields."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path} must hold the fields of {kind.__name__}, found {values!r}")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    for name in values:
+        if name not in fields:
+            raise ConfigError(f"{path}.{name} is unknown; the fields of {path} are {', '.join(fields)}")
+    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
+    for name in required:
+        if name not in values:
+            raise ConfigError(f"{path}.{name} is missing; it is a {hints[name]}")
+    return kind(**{name: _convert(hints[name], value, f"{path}.{name}") for name, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    """Return `value` as type `hint`, where that loses nothing."""
+    if isinstance(hint, types.UnionType):
+        return None if value is None else _convert(typing.get_args(hint)[0], value, path)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, path)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(arguments):
+            raise ConfigError(f"{path} must be {len(arguments)} numbers, found {value!r}")
+        return tuple(_convert(part, item, path) for part, item in zip(arguments, value, strict=True))
+    if origin is not None:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{path} must be a mapping, found {value!r}")
+        return {name: _convert(arguments[1], item, f"{path}.{name}") for name, item in value.items()}
+    if hint is Any or (type(value) is hint and value == value):
+        return value
+    if hint is float and type(value) is int:
+        return float(value)
+    raise ConfigError(f"{path} must be a {hint.__name__}, found {value!r}")
+
+
+def _check(experiment: Experiment) -> None:
+    """Raise `ConfigError` for the first value that cannot be run."""
+    _one_of("config.method", experiment.method, METHODS)
+    _one_of("config.task", experiment.task, TASKS)
+    _one_of("config.source", experiment.source, DATASETS)
+    _one_of("config.target", experiment.target, DATASETS)
+    _within("config.label_frac", experiment.label_frac, 0, 1)
+    _within("config.fold", experiment.fold, 0, FOLDS - 1)
+    _within("config.seed", experiment.seed, 0, 2**31 - 1)
+    _check_augmentation(experiment.augmentation)
+    _check_training("config.pretraining", experiment.pretraining)
+    parts = [("segmenter", experiment.segmenter, SEGMENTERS)]
+    if experiment.method == "transfer":
+        for name in ("translator", "discriminator", "transfer"):
+            if getattr(experiment, name) is None:
+                raise ConfigError(f"config.{name} is missing; method 'transfer' needs it")
+        _check_training("config.transfer", experiment.transfer)
+        _within("config.transfer.warmup_epochs", experiment.transfer.warmup_epochs, 1, math.inf)
+        for name, weight in experiment.transfer.weights.items():
+            _within(f"config.transfer.weights.{name}", weight, 0, math.inf)
+        parts += [
+            ("translator", experiment.translator, TRANSLATORS),
+            ("discriminator", experiment.discriminator, DISCRIMINATORS),
+        ]
+    for name, sizes, registry in parts:
+        _check_network(name, sizes, registry, experiment.image_size)
+
+
+def _check_training(path: str, training: Pretraining | Transfer) -> None:
+    _one_of(f"{path}.schedule", training.schedule, SCHEDULES)
+    for name, value in dataclasses.asdict(training).items():
+        if name in ("epochs", "batch_size"):
+            _within(f"{path}.{name}", value, 1, math.inf)
+        elif name in ("average", "beta1", "supervised_beta1"):
+            _within(f"{path}.{name}", value, 0, 0.99999)
+        elif isinstance(value, float):
+            _within(f"{path}.{name}", value, 0, math.inf)
+
+
+def _check_augmentation(augmentation: Augmentation) -> None:
+    path = "config.augmentation"
+    low, high = augmentation.scale
+    _within(f"{path}.rotation", augmentation.rotation, 0, 180)
+    _within(f"{path}.scale", low, 0.1, high)
+    _within(f"{path}.scale", high, low, 10)
+    _within(f"{path}.shift", augmentation.shift, 0, 1)
+    _within(f"{path}.crop", augmentation.crop, 0.1, 1)
+    _within(f"{path}.gamma", augmentation.gamma, 1, 10)
+    for name in ("contrast", "brightness", "negation"):
+        _within(f"{path}.{name}", getattr(augmentation, name), 0, 1)
+
+
+def _check_network(
+    part: str, sizes: Mapping[str, Any], registry: Mapping[str, type], image_size: int
+) -> None:
+    """Check that a network exists, has the sizes that are set, and fits the image size."""
+    _one_of(f"config.{part}.name", sizes.get("name"), registry)
+    network = registry[sizes["name"]]
+    known = [name for name in inspect.signature(network.__init__).parameters if name not in ("self", "rngs")]
+    for name, value in sizes.items():
+        if name != "name" and name not in known:
+            raise ConfigError(
+                f"config.{part}.{name} is unknown; the sizes of {sizes['name']} are {', '.join(known)}"
+            )
+        if name != "name":
+            if type(value) is not int:
+                raise ConfigError(f"config.{part}.{name} must be a int, found {value!r}")
+            _within(f"config.{part}.{name}", value, 1, 4096)
+    multiple = network.size_multiple(**network_sizes(sizes))
+    if image_size < 2 * multiple or image_size % multiple:
+        raise ConfigError(
+            f"config.image_size must be a multiple of {multiple}, at least {2 * multiple}, for {part} "
+            f"{sizes['name']!r} with these sizes, found {image_size}"
+        )
+
+
+def network_sizes(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sizes of a network's section, without its name."""
+    return {name: value for name, value in section.items() if name != "name"}
+
+
+def _one_of(path: str, value: Any, valid: typing.Iterable[str]) -> None:
+    if value not in valid:
+        raise ConfigError(f"{path} must be one of {', '.join(valid)}; found {value!r}")
+
+
+def _within(path: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{path} must be in [{low}, {high}], found {value}")

@@ -1,0 +1,41 @@
+"""Which images a training step sees: a pure function of key and step, so that resuming changes nothing."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+
+
+def batch_indices(key: PRNGKeyArray, step: Int[Array, ""], count: int, batch_size: int) -> Int[Array, " b"]:
+    """Return the images of batch `step`: endless passes over `count` images, each pass in a new order.
+
+    A batch may span two passes, so every image is seen once a pass whatever the batch size.
+    """
+    position = step * batch_size + jnp.arange(batch_size)
+
+    def pick(place: Int[Array, ""]) -> Int[Array, ""]:
+        order = jax.random.permutation(jax.random.fold_in(key, place // count), count)
+        return order[place % count]
+
+    return jax.vmap(pick)(position)
+
+
+def to_unit(images: UInt8[Array, "*b h w 1"]) -> Float[Array, "*b h w 1"]:
+    """Scale stored images to [0, 1], where augmentation works."""
+    return images.astype(jnp.float32) / 255.0
+
+
+def to_network(images: Float[Array, "*b h w 1"]) -> Float[Array, "*b h w 1"]:
+    """Scale images from [0, 1] to the networks' [-1, 1], the range of the decoders' tanh."""
+    return 2.0 * images - 1.0
+
+
+def from_network(images: Float[Array, "*b h w 1"]) -> Float[Array, "*b h w 1"]:
+    """Undo `to_network`."""
+    return (images + 1.0) / 2.0
+
+
+def take(tree: Any, indices: Int[Array, " b"]) -> Any:
+    """Gather `indices` along the first axis of every array of `tree`."""
+    return jax.tree.map(lambda array: array[indices], tree)

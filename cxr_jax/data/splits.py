@@ -1,0 +1,57 @@
+"""Folds, splits and label fractions. All depend on ids and a seed alone, never on the order of the data."""
+
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+FOLDS = 5
+
+
+class Split(NamedTuple):
+    """Indices into a dataset: 60 % to train, 20 % to choose an epoch, 20 % to test."""
+
+    train: Int[np.ndarray, " n"]
+    validation: Int[np.ndarray, " m"]
+    test: Int[np.ndarray, " k"]
+
+
+def folds(ids: Sequence[str], seed: int) -> list[Int[np.ndarray, " k"]]:
+    """Return five disjoint folds of indices whose sizes differ by one at most."""
+    if len(set(ids)) != len(ids) or len(ids) < FOLDS:
+        raise ValueError(
+            f"expected at least {FOLDS} ids, each once, found {len(ids)} ({len(set(ids))} distinct)"
+        )
+    return np.array_split(_shuffled(ids, seed, "folds"), FOLDS)
+
+
+def split(ids: Sequence[str], fold: int, seed: int) -> Split:
+    """Return the split that tests on `fold` and validates on the next one (paper, section V-B)."""
+    if not 0 <= fold < FOLDS:
+        raise ValueError(f"fold must be 0 to {FOLDS - 1}, found {fold}")
+    parts = folds(ids, seed)
+    validation = (fold + 1) % FOLDS
+    rest = [part for index, part in enumerate(parts) if index not in (fold, validation)]
+    return Split(np.sort(np.concatenate(rest)), np.sort(parts[validation]), np.sort(parts[fold]))
+
+
+def labelled(ids: Sequence[str], label_frac: float, seed: int) -> Bool[np.ndarray, " n"]:
+    """Return which of the training images `ids` keep their label.
+
+    The fractions are nested (what is labelled at 5 % is labelled at 10 %), and any fraction above 0 keeps at
+    least one label.
+    """
+    if not 0 <= label_frac <= 1:
+        raise ValueError(f"label_frac must be in [0, 1], found {label_frac}")
+    count = max(1, round(label_frac * len(ids))) if label_frac > 0 else 0
+    kept = np.zeros(len(ids), bool)
+    kept[_shuffled(ids, seed, "labels")[:count]] = True
+    return kept
+
+
+def _shuffled(ids: Sequence[str], seed: int, purpose: str) -> Int[np.ndarray, " n"]:
+    """Return indices of `ids` in a random order that does not depend on the order of `ids`."""
+    generator = np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+    return np.argsort(np.asarray(ids), kind="stable")[generator.permutation(len(ids))]

@@ -1,0 +1,92 @@
+"""A trained model as a person uses it: restored from its checkpoint alone, an image in, a mask out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, UInt8
+
+from cxr_jax import checkpoints, config, evaluation, segmentation, transfer
+from cxr_jax.data.radiographs import body_frame, normalise
+from tfds_builders.image_files import resize
+
+STAGES = ("transfer", "pretraining")
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A restored model.
+
+    `predict` maps prepared images (uint8 `b s s 1`, as `cxr_jax.data.radiographs.load` makes them) to boolean
+    masks; calling the predictor maps one radiograph of any size to a mask of that size.
+    """
+
+    experiment: config.Experiment
+    epoch: int
+    model: Any
+    predict: Callable[[UInt8[Array, "b s s 1"]], Bool[Array, "b s s 1"]]
+
+    def __call__(self, image: np.ndarray) -> Bool[np.ndarray, "h w"]:
+        """Segment one grey radiograph (h w, any integer or float type, bones bright)."""
+        if image.ndim != 2 or not np.issubdtype(image.dtype, np.number) or not np.isfinite(image).all():
+            raise ValueError(
+                f"expected one grey image (h w) of finite numbers, found {image.shape} {image.dtype}"
+            )
+        frame = body_frame(image)
+        size = self.experiment.image_size
+        prepared = normalise(resize(image[frame], size))[None, ..., None]
+        mask = np.zeros(image.shape, bool)
+        inside = np.asarray(self.predict(prepared), np.float32)[0, ..., 0]
+        mask[frame] = resize(inside, mask[frame].shape) >= 0.5
+        return mask
+
+
+def restore(directory: str | Path) -> Predictor:
+    """Restore the best checkpoint of a work directory (its transfer, or else its segmenter) or of a stage in it.
+
+    Architecture, sizes and preprocessing come from the checkpoint itself. Raises
+    `cxr_jax.checkpoints.CheckpointError` where there is none, or a damaged one.
+    """
+    directory = Path(directory)
+    candidates = [directory, *(directory / stage for stage in STAGES)]
+    stages = [path for path in candidates if (path / "checkpoints").is_dir()]
+    if not stages:
+        raise checkpoints.CheckpointError(
+            f"there is no checkpoint in {directory}; expected a workdir of main.py, or a folder of one of its "
+            f"stages ({', '.join(STAGES)})"
+        )
+    folder = stages[0] / "checkpoints"
+    checkpoint = folder / str(checkpoints.best_epoch(folder))
+    experiment = config.parse(checkpoints.read_about(checkpoint)["config"])
+    translates = stages[0].name != "pretraining"
+    model, predict = (_translated if translates else _direct)(experiment, checkpoint)
+    return Predictor(experiment, int(checkpoint.name), model, predict)
+
+
+def _direct(experiment: config.Experiment, checkpoint: Path) -> tuple[Any, Callable]:
+    """Restore a segmenter: M_A(x)."""
+    graph, parameters = segmentation.build(experiment, jax.random.key(0))
+    parameters = checkpoints.restore_model(checkpoint, parameters)
+    return parameters, partial(segmentation.predictor(graph), parameters)
+
+
+def _translated(experiment: config.Experiment, checkpoint: Path) -> tuple[Any, Callable]:
+    """Restore a transferred model: M_A(G_BA(x))."""
+    graph, segmenter = segmentation.build(experiment, jax.random.key(0))
+    graphs, parameters = transfer.build(experiment, graph)
+    views = transfer.Views(graphs)
+    blank = jnp.zeros((1, experiment.image_size, experiment.image_size, 1), jnp.uint8)
+    reference = jax.eval_shape(views.reference, parameters["translator"], blank, blank)
+    shape = {"segmenter": segmenter, "translator": parameters["translator"], "reference": reference}
+    model = checkpoints.restore_model(checkpoint, shape)
+    return model, partial(views.segment_target, model)
+
+
+def scores(predictor: Predictor, radiographs: Any) -> dict[str, dict[str, Any]]:
+    """Return Jaccard and Dice of labelled radiographs as results files hold them."""
+    return evaluation.summary(evaluation.overlap(predictor.predict, radiographs), radiographs.ids)

@@ -1,0 +1,50 @@
+"""What a training stage writes down while it runs: scalars as JSON lines, scalars and pictures for TensorBoard."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from tensorboardX import SummaryWriter
+
+
+class Journal:
+    """The log of one stage. Opened to resume after `epoch`, it forgets what was written of later epochs."""
+
+    def __init__(self, directory: Path, epoch: int):
+        """Open the log in `directory`, of which epochs up to `epoch` are valid."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lines = directory / "scalars.jsonl"
+        kept = [row for row in read(self._lines) if row["epoch"] <= epoch]
+        self._lines.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        self._tensorboard = SummaryWriter(str(directory / "tensorboard"), purge_step=epoch + 1)
+
+    def scalars(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Write one epoch's scalars."""
+        with self._lines.open("a") as file:
+            file.write(json.dumps({"epoch": epoch, **values}) + "\n")
+        for name, value in values.items():
+            self._tensorboard.add_scalar(name, value, epoch)
+        self._tensorboard.flush()
+
+    def pictures(self, epoch: int, pictures: Mapping[str, UInt8[np.ndarray, "h w 3"]]) -> None:
+        """Write one epoch's pictures."""
+        for name, picture in pictures.items():
+            self._tensorboard.add_image(name, picture, epoch, dataformats="HWC")
+        self._tensorboard.flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._tensorboard.close()
+
+
+def read(path: Path) -> list[dict[str, float]]:
+    """Return the rows of a scalar log; a last line that a killed process left half-written is dropped."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

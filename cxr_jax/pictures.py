@@ -1,0 +1,48 @@
+"""Pictures as arrays: radiographs with mask outlines, grids, overlays of test images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+from scipy import ndimage
+
+TRUTH, PREDICTION = (64, 224, 64), (255, 64, 64)  # green and red
+
+Pictures = UInt8[np.ndarray, "n h w 3"]
+
+
+def grey(images: UInt8[np.ndarray, "n h w 1"] | Float[np.ndarray, "n h w 1"]) -> Pictures:
+    """Return RGB copies of uint8 images, or of network images in [-1, 1]."""
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        images = np.rint(np.clip((images + 1.0) * 127.5, 0, 255)).astype(np.uint8)
+    return np.repeat(images, 3, axis=-1)
+
+
+def outlined(
+    images: np.ndarray,
+    predicted: Bool[np.ndarray, "n h w 1"],
+    truth: UInt8[np.ndarray, "n h w 1"] | None = None,
+) -> Pictures:
+    """Draw the outline of the prediction in red over that of the truth, if there is one, in green."""
+    pictures = grey(images)
+    for masks, colour in ((truth, TRUTH), (predicted, PREDICTION)):
+        if masks is not None:
+            masks = np.asarray(masks, bool)[..., 0]
+            inside = ndimage.binary_erosion(masks, structure=ndimage.generate_binary_structure(2, 1)[None])
+            pictures[masks & ~inside] = colour
+    return pictures
+
+
+def grid(rows: Sequence[Pictures], gap: int = 2) -> UInt8[np.ndarray, "h w 3"]:
+    """Lay equally sized pictures out, one sequence a row, `gap` black pixels apart."""
+    padded = [np.pad(row, ((0, 0), (0, gap), (0, gap), (0, 0))) for row in rows]
+    return np.concatenate([np.concatenate(list(row), axis=1) for row in padded], axis=0)
+
+
+def save(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> None:
+    """Write a picture as PNG, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)

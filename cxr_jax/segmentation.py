@@ -1,0 +1,135 @@
+"""Training and testing of segmenters alone: M_A's pre-training (paper, section V-B)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, UInt8
+
+from cxr_jax import config, evaluation, losses, optimisers, pictures, platform
+from cxr_jax.data import augmentation, sampling
+from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.models import SEGMENTERS, initialise
+from cxr_jax.training import Stage, Trained, train
+
+
+class LabelledImages(NamedTuple):
+    """Training images in [0, 255] and masks in {0, 1}, on the device."""
+
+    images: UInt8[Array, "n h w 1"]
+    masks: UInt8[Array, "n h w 1"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SegmenterState:
+    """All that training changes: one plain pytree."""
+
+    parameters: Any
+    average: Any
+    optimiser: optax.OptState
+    step: Int[Array, ""]
+    key: PRNGKeyArray
+
+
+def build(experiment: config.Experiment, key: PRNGKeyArray) -> tuple[nnx.GraphDef, Any]:
+    """Return graph and initial parameters of the experiment's segmenter."""
+    section = experiment.segmenter
+    return initialise(SEGMENTERS[section["name"]], key, **config.network_sizes(section))
+
+
+def make_iteration(
+    graph: nnx.GraphDef,
+    optimiser: optax.GradientTransformation,
+    settings: config.Pretraining,
+    augment: augmentation.Augmentation,
+) -> Callable[[SegmenterState, LabelledImages], tuple[SegmenterState, dict[str, Array]]]:
+    """Return one training iteration: draw, augment, descend, average."""
+
+    def iteration(state: SegmenterState, data: LabelledImages) -> tuple[SegmenterState, dict[str, Array]]:
+        key_order, key_draw = jax.random.split(state.key)
+        key_geometry, key_intensity = jax.random.split(jax.random.fold_in(key_draw, state.step))
+        rows = sampling.batch_indices(key_order, state.step, len(data.images), settings.batch_size)
+        images, masks = sampling.take(data, rows)
+        images, masks = augmentation.geometry(
+            augment, key_geometry, sampling.to_unit(images), masks.astype(jnp.float32)
+        )
+        images = sampling.to_network(augmentation.intensity(augment, key_intensity, images))
+
+        def objective(parameters: Any) -> Array:
+            return losses.cross_entropy(nnx.merge(graph, parameters)(images), masks)
+
+        loss, gradients = jax.value_and_grad(objective)(state.parameters)
+        updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.parameters)
+        parameters = optax.apply_updates(state.parameters, updates)
+        average = optax.incremental_update(parameters, state.average, 1.0 - settings.average)
+        state = replace(
+            state, parameters=parameters, average=average, optimiser=optimiser_state, step=state.step + 1
+        )
+        return state, {"segmentation": loss}
+
+    return iteration
+
+
+def predictor(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], Bool[Array, "b h w 1"]]:
+    """Return the jitted `predict(parameters, images)` of a segmenter: images in [0, 255] to masks."""
+
+    @jax.jit
+    def predict(parameters: Any, images: UInt8[Array, "b h w 1"]) -> Bool[Array, "b h w 1"]:
+        return nnx.merge(graph, parameters)(sampling.to_network(sampling.to_unit(images))) > 0
+
+    return predict
+
+
+def pretrain(
+    experiment: config.Experiment, training: Radiographs, validation: Radiographs, workdir: Path
+) -> tuple[nnx.GraphDef, Trained]:
+    """Train M_A on labelled radiographs; the epoch with the best validation Jaccard is kept."""
+    settings = experiment.pretraining
+    key_init, key_train = jax.random.split(jax.random.key(experiment.seed))
+    graph, parameters = build(experiment, key_init)
+    steps = max(1, len(training) // settings.batch_size)
+    optimiser = optimisers.adam(
+        settings.learning_rate,
+        beta1=settings.beta1,
+        weight_decay=settings.weight_decay,
+        schedule=settings.schedule,
+        steps=steps * settings.epochs,
+    )
+    state = SegmenterState(
+        parameters=parameters,
+        average=jax.tree.map(jnp.copy, parameters),
+        optimiser=optimiser.init(parameters),
+        step=jnp.zeros((), jnp.int32),
+        key=key_train,
+    )
+    predict = predictor(graph)
+
+    def validate(parameters: Any) -> dict[str, float]:
+        scores = evaluation.overlap(partial(predict, parameters), validation)
+        return {"score": float(np.mean(scores["jaccard"]))}
+
+    def draw(parameters: Any) -> dict[str, np.ndarray]:
+        few = validation[np.arange(min(8, len(validation)))]
+        masks = predict(parameters, few.images)
+        return {"validation": pictures.grid([pictures.outlined(few.images, masks, few.masks)])}
+
+    stage = Stage(
+        name="pretraining",
+        epochs=settings.epochs,
+        run_epoch=platform.epoch_runner(
+            make_iteration(graph, optimiser, settings, experiment.augmentation), steps
+        ),
+        data=LabelledImages(jnp.asarray(training.images), jnp.asarray(training.masks)),
+        deploy=lambda state: state.average,
+        validate=validate,
+        pictures=draw,
+    )
+    return graph, train(stage, state, workdir, config.to_json(experiment))

@@ -1,0 +1,259 @@
+"""The transfer from A to B: warm-up of the translator, then all three steps alternate (paper, section IV-C)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, Bool, Float, UInt8
+
+from cxr_jax import config, evaluation, metrics, optimisers, pictures, platform, segmentation, steps
+from cxr_jax.data import augmentation, sampling
+from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
+from cxr_jax.training import Stage, Trained, train
+
+Images = UInt8[Array, "n h w 1"]
+
+
+class Pools(NamedTuple):
+    """The training images of both datasets on the device; an unlabelled image's mask is blank and never read."""
+
+    a: Images
+    a_masks: Images
+    b: Images
+    b_masks: Images
+    b_labelled: Bool[Array, " n"]
+
+
+class Sides(NamedTuple):
+    """One dataset's part in a transfer."""
+
+    training: Radiographs
+    validation: Radiographs
+
+
+def build(experiment: config.Experiment, segmenter: nnx.GraphDef) -> tuple[steps.Graphs, dict[str, Any]]:
+    """Return the networks' graphs and the initial parameters of translator and discriminators."""
+    key_translator, key_a, key_b = jax.random.split(jax.random.fold_in(jax.random.key(experiment.seed), 1), 3)
+    translator, critic = experiment.translator, experiment.discriminator
+    graph, parameters = initialise(
+        TRANSLATORS[translator["name"]], key_translator, **config.network_sizes(translator)
+    )
+    sizes = config.network_sizes(critic)
+    critic_graph, critic_a = initialise(DISCRIMINATORS[critic["name"]], key_a, **sizes)
+    _, critic_b = initialise(DISCRIMINATORS[critic["name"]], key_b, **sizes)
+    parameters = {"translator": parameters, "discriminators": {"a": critic_a, "b": critic_b}}
+    return steps.Graphs(segmenter, graph, critic_graph), parameters
+
+
+def make_optimisers(settings: config.Transfer, steps_per_epoch: int) -> steps.Optimisers:
+    """Return one optimiser a step; the schedules run over the epochs in which the step takes part."""
+    make = partial(optimisers.adam, schedule=settings.schedule)
+    game = {"beta1": settings.beta1, "weight_decay": settings.weight_decay}
+    whole = steps_per_epoch * (settings.warmup_epochs + settings.epochs)
+    return steps.Optimisers(
+        discriminative=make(settings.learning_rate, steps=whole, **game),
+        generative=make(settings.learning_rate, steps=whole, **game),
+        supervised=make(
+            settings.supervised_learning_rate,
+            beta1=settings.supervised_beta1,
+            weight_decay=settings.supervised_weight_decay,
+            steps=steps_per_epoch * settings.epochs,
+        ),
+    )
+
+
+def make_iteration(
+    experiment: config.Experiment, graphs: steps.Graphs, tools: steps.Optimisers, *, supervised: bool
+) -> Callable[[steps.TransferState, Pools], tuple[steps.TransferState, steps.Metrics]]:
+    """Return one iteration: draw and augment a batch, then the two steps of the warm-up, or all three."""
+    settings, augment = experiment.transfer, experiment.augmentation
+
+    def perturb(images: Float[Array, "b h w 1"], key: jax.Array) -> Float[Array, "b h w 1"]:
+        unit = augmentation.intensity(augment, key, sampling.from_network(images))
+        return sampling.to_network(unit)
+
+    turns = [
+        steps.make_discriminative_step(graphs, tools.discriminative),
+        steps.make_generative_step(graphs, tools.generative, settings.weights),
+    ]
+    if supervised:
+        labels = experiment.label_frac > 0
+        turns.append(
+            steps.make_supervised_step(graphs, tools.supervised, target_labels=labels, perturb=perturb)
+        )
+
+    def iteration(state: steps.TransferState, pools: Pools) -> tuple[steps.TransferState, steps.Metrics]:
+        key_order, key_draw = jax.random.split(state.key)
+        keys = jax.random.split(jax.random.fold_in(key_draw, state.step), 1 + len(turns))
+        batch = draw_batch(pools, key_order, keys[0], state.step, settings.batch_size, augment)
+        terms = {}
+        for turn, key in zip(turns, keys[1:], strict=True):
+            state, step_terms = turn(state, batch, key)
+            terms |= step_terms
+        current = {"segmenter": state.segmenter, "translator": state.translator}
+        average = optax.incremental_update(current, state.average, 1.0 - settings.average)
+        return replace(state, average=average, step=state.step + 1), terms
+
+    return iteration
+
+
+def draw_batch(
+    pools: Pools,
+    key_order: jax.Array,
+    key_geometry: jax.Array,
+    step: Array,
+    batch_size: int,
+    augment: augmentation.Augmentation,
+) -> steps.Batch:
+    """Return batch `step`: images of either dataset, each in its own order and geometry."""
+    order_a, order_b = jax.random.split(key_order)
+    geometry_a, geometry_b = jax.random.split(key_geometry)
+    rows_a = sampling.batch_indices(order_a, step, len(pools.a), batch_size)
+    rows_b = sampling.batch_indices(order_b, step, len(pools.b), batch_size)
+
+    def prepare(key: jax.Array, images: Images, masks: Images) -> tuple[Array, Array]:
+        images, masks = augmentation.geometry(
+            augment, key, sampling.to_unit(images), masks.astype(jnp.float32)
+        )
+        return sampling.to_network(images), masks
+
+    a, a_masks = prepare(geometry_a, pools.a[rows_a], pools.a_masks[rows_a])
+    b, b_masks = prepare(geometry_b, pools.b[rows_b], pools.b_masks[rows_b])
+    return steps.Batch(a, a_masks, b, b_masks, pools.b_labelled[rows_b])
+
+
+def make_pools(source: Radiographs, target: Radiographs, labelled: np.ndarray) -> Pools:
+    """Put training images on the device. Masks of unlabelled target images are left behind on the host."""
+    blank = np.zeros_like(target.images)
+    b_masks = blank if target.masks is None else target.masks * labelled[:, None, None, None].astype(np.uint8)
+    return Pools(*map(jnp.asarray, (source.images, source.masks, target.images, b_masks, labelled)))
+
+
+class Views:
+    """What a transferred model `{"segmenter", "translator", "reference"}` makes of images in [0, 255]."""
+
+    def __init__(self, graphs: steps.Graphs):
+        """Compile nothing yet; every view is jitted on first use."""
+        self._graphs = graphs
+        self.segment_target = jax.jit(self._segment_target)
+        self.segment_cycle = jax.jit(self._segment_cycle)
+        self.translate = jax.jit(self._translate)
+        self.reference = jax.jit(
+            lambda parameters, a, b: self._translator(parameters).reference(_read(a), _read(b))
+        )
+
+    def _translator(self, parameters: Any) -> nnx.Module:
+        return nnx.merge(self._graphs.translator, parameters)
+
+    def _segment(self, model: Any, images: Array) -> Bool[Array, "b h w 1"]:
+        return nnx.merge(self._graphs.segmenter, model["segmenter"])(images) > 0
+
+    def _segment_target(self, model: Any, b: Images) -> Bool[Array, "b h w 1"]:
+        """M_A(G_BA(b)), the inference of section IV-C."""
+        return self._segment(model, self._translator(model["translator"]).to_a(_read(b), model["reference"]))
+
+    def _segment_cycle(self, model: Any, a: Images) -> Bool[Array, "b h w 1"]:
+        """M_A(G_BA(G_AB(a))), which A's labels can judge."""
+        return self._segment(model, self._translate(model, a, a)["a_to_b_to_a"])
+
+    def _translate(self, model: Any, a: Images, b: Images) -> dict[str, Array]:
+        """Images in [-1, 1] of both directions and of A's way there and back."""
+        translator, reference = self._translator(model["translator"]), model["reference"]
+        a_to_b = translator.to_b(_read(a), reference)
+        return {
+            "a_to_b": a_to_b,
+            "a_to_b_to_a": translator.to_a(a_to_b, reference),
+            "b_to_a": translator.to_a(_read(b), reference),
+        }
+
+
+def _read(images: Images) -> Float[Array, "b h w 1"]:
+    return sampling.to_network(sampling.to_unit(images))
+
+
+def transfer(
+    experiment: config.Experiment,
+    segmenter: tuple[nnx.GraphDef, Any],
+    source: Sides,
+    target: Sides,
+    labelled: np.ndarray,
+    workdir: Path,
+) -> tuple[Views, Trained]:
+    """Warm the translator up, then transfer the pre-trained `segmenter` (graph and parameters).
+
+    The epoch is chosen on A's validation images through the cycle, so no label of B counts; where B has
+    labels (`label_frac` above 0), on B's validation images.
+    """
+    settings = experiment.transfer
+    segmenter_graph, segmenter_parameters = segmenter
+    graphs, parameters = build(experiment, segmenter_graph)
+    steps_per_epoch = max(1, len(source.training) // settings.batch_size)
+    tools = make_optimisers(settings, steps_per_epoch)
+    pools = make_pools(source.training, target.training, labelled)
+    views = Views(graphs)
+
+    def deploy(state: steps.TransferState) -> dict[str, Any]:
+        reference = _reference(views, state.average["translator"], pools)
+        return {**state.average, "reference": reference}
+
+    def validate(model: Any) -> dict[str, float]:
+        cycle = evaluation.overlap(partial(views.segment_cycle, model), source.validation)
+        values = {"cycle_jaccard": float(np.mean(cycle["jaccard"]))}
+        values["score"] = values["cycle_jaccard"]
+        if experiment.label_frac > 0:
+            direct = evaluation.overlap(partial(views.segment_target, model), target.validation)
+            values["score"] = float(np.mean(direct["jaccard"]))
+        return values
+
+    def stage(name: str, epochs: int, *, supervised: bool) -> Stage:
+        iteration = make_iteration(experiment, graphs, tools, supervised=supervised)
+        return Stage(
+            name=name,
+            epochs=epochs,
+            run_epoch=platform.epoch_runner(iteration, steps_per_epoch),
+            data=pools,
+            deploy=deploy,
+            validate=validate if supervised else lambda model: {},
+            pictures=lambda model: {
+                "translation": picture(views, model, source.validation, target.validation)
+            },
+        )
+
+    stored = config.to_json(experiment)
+    key = jax.random.fold_in(jax.random.key(experiment.seed), 2)
+    start = steps.initial_state(**parameters, segmenter=segmenter_parameters, optimisers=tools, key=key)
+    warm = train(stage("warmup", settings.warmup_epochs, supervised=False), start, workdir, stored)
+    return views, train(stage("transfer", settings.epochs, supervised=True), warm.state, workdir, stored)
+
+
+def _reference(views: Views, translator: Any, pools: Pools) -> Any:
+    """Return the translator's mean reference codes of the training images of either dataset, one row each."""
+    count = min(len(pools.a), len(pools.b))
+    codes = evaluation.in_batches(partial(views.reference, translator), pools.a[:count], pools.b[:count])
+    return jax.tree.map(lambda code: code.mean(axis=0, keepdims=True), codes)
+
+
+def picture(views: Views, model: Any, source: Radiographs, target: Radiographs, count: int = 6) -> np.ndarray:
+    """Return a grid with a, a to b, a to b to a, b and b to a in its rows, the predicted masks outlined."""
+    few_a, few_b = source[np.arange(min(count, len(source)))], target[np.arange(min(count, len(target)))]
+    shared = min(len(few_a), len(few_b))
+    few_a, few_b = few_a[np.arange(shared)], few_b[np.arange(shared)]
+    images = views.translate(model, few_a.images, few_b.images)
+    masks_a, masks_b = views.segment_cycle(model, few_a.images), views.segment_target(model, few_b.images)
+    return pictures.grid(
+        [
+            pictures.outlined(few_a.images, masks_a, few_a.masks),
+            pictures.grey(images["a_to_b"]),
+            pictures.outlined(images["a_to_b_to_a"], masks_a),
+            pictures.outlined(few_b.images, masks_b),
+            pictures.outlined(images["b_to_a"], masks_b),
+        ]
+    )
