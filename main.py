@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from cxr_jax import checkpoints, config, experiment
@@ -60,4 +60,5 @@ def default_workdir() -> Path:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
+    flags.FLAGS.set_default("verbosity", logging.WARNING)
     app.run(main)

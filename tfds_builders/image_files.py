@@ -62,7 +62,9 @@ def read_radiograph(files: Files, path: str) -> UInt8[np.ndarray, "h w"]:
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.min() < 0 or pixels.max() > SIXTEEN_BITS:
-        raise DownloadError(f"{path}: expected values of at most 16 bits, found {pixels.min()} to {pixels.max()}")
+        raise DownloadError(
+            f"{path}: expected values of at most 16 bits, found {pixels.min()} to {pixels.max()}"
+        )
     top = TWELVE_BITS if pixels.max() <= TWELVE_BITS else SIXTEEN_BITS
     return np.rint(pixels * (255.0 / top)).astype(np.uint8)
 
@@ -72,7 +74,9 @@ def read_mask(files: Files, path: str) -> Bool[np.ndarray, "h w"]:
     pixels = _decode(files, path)
     values = np.unique(pixels)
     if len(values) > 2 or values[0] != 0:
-        raise DownloadError(f"{path}: expected a binary mask (0 and one other value), found {values[:5].tolist()}")
+        raise DownloadError(
+            f"{path}: expected a binary mask (0 and one other value), found {values[:5].tolist()}"
+        )
     return pixels > 0
 
 
@@ -108,7 +112,9 @@ def _zip_members(path: Path) -> dict[str, Callable[[], bytes]]:
     for info in infos:
         name = PurePosixPath(info.filename)
         if name.is_absolute() or ".." in name.parts:
-            raise DownloadError(f"{path}: member {info.filename!r} points out of the archive; download it again")
+            raise DownloadError(
+                f"{path}: member {info.filename!r} points out of the archive; download it again"
+            )
 
     def reader(info: zipfile.ZipInfo) -> Callable[[], bytes]:
         def read() -> bytes:
@@ -138,7 +144,9 @@ def _decode(files: Files, path: str) -> np.ndarray:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content)) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
-                    raise DownloadError(f"{path}: {picture.width}x{picture.height} is more than {MAX_PIXELS} pixels")
+                    raise DownloadError(
+                        f"{path}: {picture.width}x{picture.height} is more than {MAX_PIXELS} pixels"
+                    )
                 picture.load()
                 deep = picture.mode.startswith("I")
                 return np.asarray(picture).astype(np.int32) if deep else np.asarray(picture.convert("L"))

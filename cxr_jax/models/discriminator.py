@@ -57,6 +57,11 @@ class MultiScaleDiscriminator(nnx.Module):
         """Make `scales` patch discriminators."""
         self.scales = nnx.List([PatchDiscriminator(width, layers, rngs=rngs) for _ in range(scales)])
 
+    @staticmethod
+    def size_multiple(layers: int = 2, scales: int = 1, **_) -> int:
+        """Return the number by which height and width must be divisible."""
+        return 2 ** (layers + scales - 1)
+
     def __call__(self, images: Float[Array, "b h w 1"]) -> list[Float[Array, "b p q 1"]]:
         """Return the patch scores of each scale, the finest first."""
         scores = []

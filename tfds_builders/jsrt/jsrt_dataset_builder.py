@@ -60,12 +60,20 @@ unpacked, or as zips of these folders."""
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         folder = Path(dl_manager.manual_dir)
         files = image_files.find_files(folder)
-        images = {stem[0].upper(): path for stem, path in image_files.match(files, r"(JPC[LN]N\d{3})\.png").items()}
-        images |= {stem[0].upper(): path for stem, path in image_files.match(files, r"(JPC[LN]N\d{3})\.img").items()}
-        image_files.require(images, IMAGES, "radiographs (JPC*.IMG or .png)", folder, self.MANUAL_DOWNLOAD_INSTRUCTIONS)
+        images = {
+            stem[0].upper(): path for stem, path in image_files.match(files, r"(JPC[LN]N\d{3})\.png").items()
+        }
+        images |= {
+            stem[0].upper(): path for stem, path in image_files.match(files, r"(JPC[LN]N\d{3})\.img").items()
+        }
+        image_files.require(
+            images, IMAGES, "radiographs (JPC*.IMG or .png)", folder, self.MANUAL_DOWNLOAD_INSTRUCTIONS
+        )
         names = "|".join(STRUCTURES)
         found = image_files.match(files, rf"fold([12])/masks/({names})/(JPC[LN]N\d{{3}})\.gif")
-        masks = {(stem.upper(), name.lower()): (int(fold), path) for (fold, name, stem), path in found.items()}
+        masks = {
+            (stem.upper(), name.lower()): (int(fold), path) for (fold, name, stem), path in found.items()
+        }
         for stem in images:
             for structure in STRUCTURES:
                 if (stem, structure) not in masks:
@@ -80,9 +88,15 @@ unpacked, or as zips of these folders."""
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         size = self.builder_config.size
         for stem, path in sorted(images.items()):
-            image = read_img(files, path) if path.lower().endswith(".img") else image_files.read_radiograph(files, path)
+            image = (
+                read_img(files, path)
+                if path.lower().endswith(".img")
+                else image_files.read_radiograph(files, path)
+            )
             if image.shape[0] != image.shape[1]:
-                raise DownloadError(f"{path}: expected a square image, found {image.shape[1]}x{image.shape[0]}")
+                raise DownloadError(
+                    f"{path}: expected a square image, found {image.shape[1]}x{image.shape[0]}"
+                )
             yield (
                 stem,
                 {
@@ -109,6 +123,6 @@ def read_img(files: Files, path: str) -> np.ndarray:
     film = np.frombuffer(content, ">u2").reshape(IMG_SIDE, IMG_SIDE)
     if film.max() > image_files.TWELVE_BITS:
         raise DownloadError(f"{path}: expected 12-bit values, found {film.max()}; download it again")
-    return np.rint((image_files.TWELVE_BITS - film.astype(np.float32)) * (255.0 / image_files.TWELVE_BITS)).astype(
-        np.uint8
-    )
+    return np.rint(
+        (image_files.TWELVE_BITS - film.astype(np.float32)) * (255.0 / image_files.TWELVE_BITS)
+    ).astype(np.uint8)

@@ -58,8 +58,13 @@ Data Sets", lhncbc.nlm.nih.gov, NLM-MontgomeryCXRSet.zip)."""
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         folder = Path(dl_manager.manual_dir)
         files = image_files.find_files(folder)
-        images = {stem[0]: path for stem, path in image_files.match(files, r"CXR_png/(MCUCXR_\d{4}_[01])\.png").items()}
-        image_files.require(images, IMAGES, "radiographs (CXR_png/MCUCXR_*.png)", folder, self.MANUAL_DOWNLOAD_INSTRUCTIONS)
+        images = {
+            stem[0]: path
+            for stem, path in image_files.match(files, r"CXR_png/(MCUCXR_\d{4}_[01])\.png").items()
+        }
+        image_files.require(
+            images, IMAGES, "radiographs (CXR_png/MCUCXR_*.png)", folder, self.MANUAL_DOWNLOAD_INSTRUCTIONS
+        )
         found = image_files.match(files, r"ManualMask/(left|right)Mask/(MCUCXR_\d{4}_[01])\.png")
         masks = {(stem, side.lower()): path for (side, stem), path in found.items()}
         for stem in images:

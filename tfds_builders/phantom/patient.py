@@ -1,6 +1,6 @@
 """Who is radiographed: the sizes and positions that make one patient differ from the next.
 
-Lengths are in fractions of a nominal frame. `x` runs from the body's midline towards the PATIENT'S LEFT, which
+Lengths are fractions of a nominal frame. `x` runs from the body's midline towards the PATIENT'S LEFT, which
 a radiograph shows on the right; `y` runs down from the top of the frame. Sides come as (right, left) pairs.
 """
 
@@ -110,7 +110,7 @@ def draw_patient(rng: np.random.Generator, disease: str) -> Patient:
         lesions=_lesions(rng, disease),
         mediastinum=u(0.06, 0.085),
         aorta=u(0.01, 0.045),
-        torso=u(0.45, 0.53),
+        torso=width + u(0.045, 0.085),
         shoulder_slope=u(0.2, 0.5),
         bone=u(0.75, 1.25),
         breast=u(0.1, 0.3) * (u() < 0.4),
