@@ -1,83 +1,132 @@
-"""Reading downloaded radiographs and masks, from folders or zips, with every fault named by its file."""
+"""Reading downloaded radiographs and masks, from folders or archives, with every fault named by its file."""
 
 import io
-import re
+import os
+import tarfile
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from re import IGNORECASE, fullmatch
 
 import numpy as np
+import tensorflow_datasets as tfds
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 MAX_FILE_BYTES = 128 * 2**20
+MAX_TAR_BYTES = 512 * 2**20
 MAX_PIXELS = 64 * 10**6
 TWELVE_BITS, SIXTEEN_BITS = 4095, 65535
 
-Files = Mapping[str, Callable[[], bytes]]
+UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
+NOISE = ("__MACOSX/", "/._")
 
 
 class DownloadError(ValueError):
-    """A download that is missing, incomplete or damaged; the message names it and says what to do."""
+    """A downloaded file that is damaged or not as expected; the message names it and says what to do."""
 
 
-def find_files(folder: Path) -> Files:
-    """Return every file below `folder`, those inside its zips too: path -> function that reads the bytes.
+@dataclass(frozen=True)
+class File:
+    """A downloaded file: what errors call it, its size in bytes, and how its content is had."""
 
-    A zip counts as a folder unpacked in its place. Where a file exists both ways, the unpacked one is taken.
-    Zips are never extracted: members are read into memory, up to 128 MiB each.
+    name: str
+    size: int
+    load: Callable[[], bytes]
+
+    def read(self) -> bytes:
+        """Return the content; raise `DownloadError` where it is too large or cannot be read."""
+        if self.size > MAX_FILE_BYTES:
+            raise DownloadError(
+                f"{self.name}: expected at most {MAX_FILE_BYTES} bytes, found {self.size}; download it again"
+            )
+        try:
+            return self.load()
+        except UNREADABLE as error:
+            raise DownloadError(f"{self.name}: cannot be read ({error}); download it again") from error
+
+
+def manual_folder(dl_manager: tfds.download.DownloadManager) -> Path:
+    """Return the manual directory; raise `FileNotFoundError` with the instructions where it is not there."""
+    try:
+        return Path(dl_manager.manual_dir)
+    except (AssertionError, OSError) as error:
+        raise FileNotFoundError(str(error)) from error
+
+
+def find_files(folder: Path) -> dict[str, File]:
+    """Return every file below `folder`, path -> file: first those as they lie, then those inside archives.
+
+    A zip or tar.gz counts as if it were unpacked where it lies. Nothing is written: members are read into
+    memory. Raises `DownloadError` for an archive that is damaged or whose members point out of it.
     """
-    files: dict[str, Callable[[], bytes]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() == ".zip":
-            for name, read in _zip_members(path).items():
-                files.setdefault(str(PurePosixPath(path.parent.relative_to(folder)) / name), read)
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix.lower() != ".zip":
-            files[path.relative_to(folder).as_posix()] = path.read_bytes
-    return files
+    unpacked: dict[str, File] = {}
+    packed: dict[str, File] = {}
+    for path in _walk(folder):
+        relative = path.relative_to(folder)
+        members = _archive_reader(path)
+        if members is None:
+            unpacked[relative.as_posix()] = File(str(path), path.stat().st_size, path.read_bytes)
+        else:
+            packed |= {str(PurePosixPath(relative.parent, name)): file for name, file in members(path)}
+    return unpacked | {name: file for name, file in packed.items() if name not in unpacked}
 
 
-def match(files: Files, pattern: str) -> dict[tuple[str, ...], str]:
-    """Return the files whose path ends in `pattern` (case-insensitive): its groups -> path."""
-    expression = re.compile(f"(?:^|.*/){pattern}$", re.IGNORECASE)
-    found: dict[tuple[str, ...], str] = {}
-    for path in files:
-        hit = expression.match(path)
-        if hit and "__MACOSX" not in path and not PurePosixPath(path).name.startswith("._"):
-            found.setdefault(hit.groups(), path)
+def match(files: Mapping[str, File], pattern: str) -> dict[tuple[str, ...], File]:
+    """Return the files whose path ends in `pattern` (a regular expression, any case): its groups -> file.
+
+    Where several files give the same groups, the first one counts.
+    """
+    found: dict[tuple[str, ...], File] = {}
+    for path, file in files.items():
+        hit = fullmatch(f"(?:.*/)?{pattern}", path, IGNORECASE)
+        if hit and not any(noise in f"/{path}" for noise in NOISE):
+            found.setdefault(hit.groups(), file)
     return found
 
 
-def require(found: Sequence[str], count: int, what: str, folder: Path, instructions: str) -> None:
-    """Raise `DownloadError` unless `count` files were found."""
-    if len(found) != count:
-        raise DownloadError(f"expected {count} {what} in {folder}, found {len(found)}.\n{instructions}")
+def require(
+    found: Collection[str], expected: Collection[str], what: str, folder: Path, instructions: str
+) -> None:
+    """Raise `FileNotFoundError` unless the files `found` in `folder` are those `expected`."""
+    missing, unexpected = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing or unexpected:
+        raise FileNotFoundError(
+            f"{folder}: expected {len(expected)} {what}, found {len(found)}"
+            f"{_some(missing, 'missing')}{_some(unexpected, 'unexpected')}.\n{instructions}"
+        )
 
 
-def read_radiograph(files: Files, path: str) -> UInt8[np.ndarray, "h w"]:
-    """Read a grey image of 8, 12 or 16 bits as 8 bits. Deeper images that stay within 12 bits count as 12."""
-    pixels = _decode(files, path)
+def read_radiograph(file: File) -> Float[np.ndarray, "h w"]:
+    """Read a grey PNG of 8, 12 or 16 bits, scaled to [0, 255].
+
+    A deeper image whose values stay within 12 bits counts as 12 bits deep.
+    """
+    pixels = _decode(file)
     if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.min() < 0 or pixels.max() > SIXTEEN_BITS:
-        raise DownloadError(
-            f"{path}: expected values of at most 16 bits, found {pixels.min()} to {pixels.max()}"
-        )
+        return pixels.astype(np.float32)
     top = TWELVE_BITS if pixels.max() <= TWELVE_BITS else SIXTEEN_BITS
-    return np.rint(pixels * (255.0 / top)).astype(np.uint8)
+    return pixels * np.float32(255 / top)
 
 
-def read_mask(files: Files, path: str) -> Bool[np.ndarray, "h w"]:
-    """Read a mask; raise `DownloadError` unless it is binary with background 0."""
-    pixels = _decode(files, path)
-    values = np.unique(pixels)
-    if len(values) > 2 or values[0] != 0:
+def read_mask(file: File, shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+    """Read a mask; raise `DownloadError` unless it is `shape` (height, width) and binary, background 0."""
+    pixels = _decode(file)
+    if pixels.shape != shape:
         raise DownloadError(
-            f"{path}: expected a binary mask (0 and one other value), found {values[:5].tolist()}"
+            f"{file.name}: expected a mask of {shape[1]}x{shape[0]} pixels, found "
+            f"{pixels.shape[1]}x{pixels.shape[0]}; take mask and radiograph from the same download"
         )
-    return pixels > 0
+    mask = pixels > 0
+    if (pixels[mask] != pixels.max()).any() or mask.all():
+        raise DownloadError(
+            f"{file.name}: expected a binary mask (0 and one other value), found the values "
+            f"{np.unique(pixels)[:5].tolist()}; download it again"
+        )
+    return mask
 
 
 def resize(image: np.ndarray, size: int | tuple[int, int]) -> Float[np.ndarray, "h w"]:
@@ -92,65 +141,101 @@ def resize(image: np.ndarray, size: int | tuple[int, int]) -> Float[np.ndarray, 
     return np.asarray(picture.resize((width, height), method))
 
 
-def square_radiograph(image: UInt8[np.ndarray, "h w"], size: int) -> UInt8[np.ndarray, "size size 1"]:
-    """Resize a radiograph to a square, as the paper does, whatever its aspect."""
+def square_radiograph(image: Float[np.ndarray, "h w"], size: int) -> UInt8[np.ndarray, "size size 1"]:
+    """Resize a radiograph in [0, 255] to a square, as the paper does, whatever its aspect."""
     return np.rint(resize(image, size)).astype(np.uint8)[..., None]
 
 
 def square_mask(mask: Bool[np.ndarray, "h w"], size: int) -> UInt8[np.ndarray, "size size 1"]:
-    """Resize a mask to a square; a pixel is foreground where at least half of it was."""
+    """Resize a mask to a square; a pixel is foreground (1) where at least half of it was."""
     return (resize(mask, size) >= 0.5).astype(np.uint8)[..., None]
 
 
-def _zip_members(path: Path) -> dict[str, Callable[[], bytes]]:
-    """Return the files of a zip; raise `DownloadError` for a damaged zip or one with names that climb."""
+def _some(names: list[str], fault: str) -> str:
+    if not names:
+        return ""
+    return f"; {len(names)} {fault}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder` in order, through links to folders too, each real folder once."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (path for name in sorted(names) if (path := Path(parent, name)).is_file())
+
+
+def _archive_reader(path: Path) -> Callable[[Path], Iterator[tuple[str, File]]] | None:
+    name = path.name.lower()
+    if name.startswith("._"):
+        return None
+    if name.endswith(".zip"):
+        return _zip_members
+    return _tar_members if name.endswith((".tar.gz", ".tgz")) else None
+
+
+def _zip_members(path: Path) -> Iterator[tuple[str, File]]:
+    """Yield name and file of each member of a zip; the zip stays open for as long as its files are held."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = [info for info in archive.infolist() if not info.is_dir()]
-    except (zipfile.BadZipFile, OSError) as error:
+        archive = zipfile.ZipFile(path)
+    except UNREADABLE as error:
         raise DownloadError(f"{path}: cannot be read as a zip ({error}); download it again") from error
-    for info in infos:
-        name = PurePosixPath(info.filename)
-        if name.is_absolute() or ".." in name.parts:
-            raise DownloadError(
-                f"{path}: member {info.filename!r} points out of the archive; download it again"
-            )
-
-    def reader(info: zipfile.ZipInfo) -> Callable[[], bytes]:
-        def read() -> bytes:
-            if info.file_size > MAX_FILE_BYTES:
-                raise DownloadError(f"{path}: member {info.filename!r} is larger than {MAX_FILE_BYTES} bytes")
-            with zipfile.ZipFile(path) as archive:
-                return archive.read(info)
-
-        return read
-
-    return {info.filename: reader(info) for info in infos}
+    for info in archive.infolist():
+        if not info.is_dir():
+            name = _member_name(path, info.filename)
+            yield name, File(f"{path}: {name}", info.file_size, lambda info=info: archive.read(info))
 
 
-def read_bytes(files: Files, path: str) -> bytes:
-    """Read one file whole; raise `DownloadError` naming it where that fails."""
+def _tar_members(path: Path) -> Iterator[tuple[str, File]]:
+    """Yield name and file of each plain member of a tar.gz, which is held in memory."""
+    total = 0
     try:
-        return files[path]()
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DownloadError(f"{path}: cannot be read ({error}); download it again") from error
+        with tarfile.open(path, "r:gz") as archive:
+            for info in archive:
+                total += info.size
+                if total > MAX_TAR_BYTES:
+                    raise DownloadError(
+                        f"{path}: expected at most {MAX_TAR_BYTES} bytes of files; unpack it and move it away"
+                    )
+                name = _member_name(path, info.name)
+                if info.isfile():
+                    content = archive.extractfile(info).read()
+                    yield name, File(f"{path}: {name}", info.size, lambda content=content: content)
+    except UNREADABLE as error:
+        raise DownloadError(f"{path}: cannot be read as a tar.gz ({error}); download it again") from error
 
 
-def _decode(files: Files, path: str) -> np.ndarray:
-    """Decode an image file to grey pixels, uint8 or int32; raise `DownloadError` naming it where that fails."""
-    content = read_bytes(files, path)
+def _member_name(archive: Path, name: str) -> str:
+    """Return a member's name with forward slashes; raise `DownloadError` where it leaves the archive."""
+    path = PureWindowsPath(name)
+    if path.drive or path.root or ".." in path.parts:
+        raise DownloadError(f"{archive}: member {name!r} points out of the archive; download it again")
+    return path.as_posix()
+
+
+def _decode(file: File) -> np.ndarray:
+    """Decode a PNG or GIF to grey pixels, uint8 or (deeper than 8 bits) int32."""
+    content = file.read()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise DownloadError(
-                        f"{path}: {picture.width}x{picture.height} is more than {MAX_PIXELS} pixels"
-                    )
+            with _open(content) as picture:
+                width, height = picture.size
+                if width * height > MAX_PIXELS:
+                    raise ValueError(f"{width}x{height} is more than {MAX_PIXELS} pixels")
+                picture.verify()  # checksums, which decoding alone does not look at
+            with _open(content) as picture:
                 picture.load()
                 deep = picture.mode.startswith("I")
                 return np.asarray(picture).astype(np.int32) if deep else np.asarray(picture.convert("L"))
-    except DownloadError:
-        raise
     except Exception as error:  # Pillow's decoders raise many kinds for damaged files
-        raise DownloadError(f"{path}: not a readable image ({error}); download it again") from error
+        raise DownloadError(f"{file.name}: not a readable image ({error}); download it again") from error
+
+
+def _open(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=("PNG", "GIF"))

@@ -1,0 +1,1 @@
+"""JSRT: 247 chest radiographs with masks of lungs, heart and clavicles."""

@@ -1,0 +1,1 @@
+"""Montgomery: 138 chest radiographs with masks of the lungs."""

@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from tfds_builders import image_files
-from tfds_builders.image_files import DownloadError, Files
+from tfds_builders.image_files import File
 
-IMAGES = 138
-LUNGS = ("left", "right")
+NORMAL, TUBERCULOSIS = 80, 58
+SIDES = ("left", "right")
+STEM = r"(MCUCXR_\d{4}_[01])"
 
 
 @dataclass
@@ -32,12 +33,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         MontgomeryConfig(name="512", size=512, description="512x512"),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """\
-The Montgomery County chest X-ray set is public. The manual directory must hold
-  MontgomerySet/CXR_png/MCUCXR_0001_0.png ...             the 138 radiographs
-  MontgomerySet/ManualMask/leftMask/MCUCXR_0001_0.png ... the 138 masks of the left lung
-  MontgomerySet/ManualMask/rightMask/...                  the 138 masks of the right lung
-unpacked, or as the zip that the U.S. National Library of Medicine publishes ("Tuberculosis Chest X-ray Image
-Data Sets", lhncbc.nlm.nih.gov, NLM-MontgomeryCXRSet.zip)."""
+The manual directory must hold the set as the U.S. National Library of Medicine publishes it
+("Tuberculosis Chest X-ray Image Data Sets", https://lhncbc.nlm.nih.gov/LHC-downloads/dataset.html),
+unpacked or as its zip (https://openi.nlm.nih.gov/imgs/collections/NLM-MontgomeryCXRSet.zip):
+  MontgomerySet/CXR_png/MCUCXR_0001_0.png, ...                the 138 radiographs
+  MontgomerySet/ManualMask/leftMask/MCUCXR_0001_0.png, ...    the 138 masks of the left lung
+  MontgomerySet/ManualMask/rightMask/MCUCXR_0001_0.png, ...   the 138 masks of the right lung"""
 
     def _info(self) -> tfds.core.DatasetInfo:
         size = self.builder_config.size
@@ -47,8 +48,7 @@ Data Sets", lhncbc.nlm.nih.gov, NLM-MontgomeryCXRSet.zip)."""
                 {
                     "id": tfds.features.Text(),
                     "image": picture,
-                    "left_lung": picture,
-                    "right_lung": picture,
+                    **{f"{side}_lung": picture for side in SIDES},
                     "tuberculosis": np.bool_,
                 }
             ),
@@ -56,45 +56,60 @@ Data Sets", lhncbc.nlm.nih.gov, NLM-MontgomeryCXRSet.zip)."""
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        folder = Path(dl_manager.manual_dir)
+        folder = image_files.manual_folder(dl_manager)
         files = image_files.find_files(folder)
-        images = {
-            stem[0]: path
-            for stem, path in image_files.match(files, r"CXR_png/(MCUCXR_\d{4}_[01])\.png").items()
-        }
-        image_files.require(
-            images, IMAGES, "radiographs (CXR_png/MCUCXR_*.png)", folder, self.MANUAL_DOWNLOAD_INSTRUCTIONS
-        )
-        found = image_files.match(files, r"ManualMask/(left|right)Mask/(MCUCXR_\d{4}_[01])\.png")
-        masks = {(stem, side.lower()): path for (side, stem), path in found.items()}
-        for stem in images:
-            for side in LUNGS:
-                if (stem, side) not in masks:
-                    raise DownloadError(
-                        f"expected MontgomerySet/ManualMask/{side}Mask/{stem}.png in {folder}, found none.\n"
-                        f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-                    )
-        return {"train": self._generate_examples(files, images, masks)}
+        images = find_images(files)
+        require_images(images, folder, self.MANUAL_DOWNLOAD_INSTRUCTIONS)
+        masks = find_masks(files)
+        expected = [mask_path(stem, side) for stem in images for side in SIDES]
+        image_files.require(masks, expected, "masks", folder, self.MANUAL_DOWNLOAD_INSTRUCTIONS)
+        return {"train": self._generate_examples(images, masks)}
 
     def _generate_examples(
-        self, files: Files, images: dict[str, str], masks: dict[tuple[str, str], str]
+        self, images: dict[str, File], masks: dict[str, File]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         size = self.builder_config.size
-        for stem, path in sorted(images.items()):
-            image = image_files.read_radiograph(files, path)
-            lungs = {side: image_files.read_mask(files, masks[stem, side]) for side in LUNGS}
-            for side, mask in lungs.items():
-                if mask.shape != image.shape:
-                    raise DownloadError(
-                        f"{masks[stem, side]}: expected the radiograph's size {image.shape[1]}x{image.shape[0]}, "
-                        f"found {mask.shape[1]}x{mask.shape[0]}"
-                    )
-            yield (
-                stem,
-                {
-                    "id": stem,
-                    "image": image_files.square_radiograph(image, size),
-                    **{f"{side}_lung": image_files.square_mask(mask, size) for side, mask in lungs.items()},
-                    "tuberculosis": stem.endswith("_1"),
-                },
-            )
+        for stem, file in images.items():
+            image = image_files.read_radiograph(file)
+            example = {
+                "id": stem,
+                "image": image_files.square_radiograph(image, size),
+                "tuberculosis": has_tuberculosis(stem),
+            }
+            for side in SIDES:
+                mask = image_files.read_mask(masks[mask_path(stem, side)], image.shape)
+                example[f"{side}_lung"] = image_files.square_mask(mask, size)
+            yield stem, example
+
+
+def has_tuberculosis(stem: str) -> bool:
+    """Return whether a radiograph shows tuberculosis, which its name says."""
+    return stem.endswith("_1")
+
+
+def mask_path(stem: str, side: str) -> str:
+    """Return the path of a lung's mask in the published folder."""
+    return f"MontgomerySet/ManualMask/{side}Mask/{stem}.png"
+
+
+def find_images(files: dict[str, File]) -> dict[str, File]:
+    """Return stem -> radiograph."""
+    found = image_files.match(files, rf"CXR_png/{STEM}\.png")
+    return {stem.upper(): file for (stem,), file in sorted(found.items())}
+
+
+def find_masks(files: dict[str, File]) -> dict[str, File]:
+    """Return path in the published folder -> mask."""
+    found = image_files.match(files, rf"ManualMask/({'|'.join(SIDES)})Mask/{STEM}\.png")
+    return {mask_path(stem.upper(), side.lower()): file for (side, stem), file in found.items()}
+
+
+def require_images(images: dict[str, File], folder: Path, instructions: str) -> None:
+    """Raise `FileNotFoundError` unless there are as many radiographs, normal and not, as were published."""
+    ill = sum(map(has_tuberculosis, images))
+    if (len(images) - ill, ill) != (NORMAL, TUBERCULOSIS):
+        raise FileNotFoundError(
+            f"{folder}: expected {NORMAL + TUBERCULOSIS} radiographs MontgomerySet/CXR_png/MCUCXR_*.png "
+            f"({NORMAL} normal, {TUBERCULOSIS} with tuberculosis), found {len(images)} "
+            f"({len(images) - ill} normal, {ill} with tuberculosis).\n{instructions}"
+        )
