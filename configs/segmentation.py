@@ -54,12 +54,12 @@ def get_config(preset: str = "") -> ConfigDict:
     if preset in ("small", "small_augmented"):
         config.image_size = 128
         config.segmenter.width = 16
-        config.pretraining.epochs = 30
+        config.pretraining.epochs = 15
         config.pretraining.learning_rate = 3e-4
     if preset == "small_augmented":
         config.augmentation = AUGMENTATION
         config.pretraining.update(
-            epochs=70, learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", average=0.99
+            epochs=45, learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", average=0.99
         )
     elif preset == "phantom":
         config.update(source="phantom/a", target="phantom/b", image_size=64)

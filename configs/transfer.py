@@ -30,7 +30,7 @@ def get_config(preset: str = "") -> ConfigDict:
         "weights": {"adversarial": 1.0, "image": 10.0, "style": 1.0, "content": 1.0, "cycle": 1.0},
     }
     if preset in ("small", "small_augmented"):
-        config.translator.width = 16
+        config.translator.width = 8
         config.discriminator.width = 16
         config.transfer.update(epochs=40, learning_rate=5e-4, supervised_learning_rate=3e-4)
     if preset == "small_augmented":

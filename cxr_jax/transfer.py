@@ -189,13 +189,15 @@ def transfer(
 ) -> tuple[Views, Trained]:
     """Warm the translator up, then transfer the pre-trained `segmenter` (graph and parameters).
 
+    An epoch is one pass over the smaller dataset, with as many images of the larger one.
+
     The epoch is chosen on A's validation images through the cycle, so no label of B counts; where B has
     labels (`label_frac` above 0), on B's validation images.
     """
     settings = experiment.transfer
     segmenter_graph, segmenter_parameters = segmenter
     graphs, parameters = build(experiment, segmenter_graph)
-    steps_per_epoch = max(1, len(source.training) // settings.batch_size)
+    steps_per_epoch = max(1, min(len(source.training), len(target.training)) // settings.batch_size)
     tools = make_optimisers(settings, steps_per_epoch)
     pools = make_pools(source.training, target.training, labelled)
     views = Views(graphs)

@@ -109,7 +109,7 @@ def read_radiograph(file: File) -> Float[np.ndarray, "h w"]:
     if pixels.dtype == np.uint8:
         return pixels.astype(np.float32)
     top = TWELVE_BITS if pixels.max() <= TWELVE_BITS else SIXTEEN_BITS
-    return pixels * np.float32(255 / top)
+    return pixels.astype(np.float32) * np.float32(255 / top)
 
 
 def read_mask(file: File, shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 KAIMING = nnx.initializers.kaiming_normal()
 GAUSSIAN = nnx.initializers.normal(0.02)
 
-Image = Float[Array, "b h w c"]
+Image = Float[Array, "_ _ _ _"]
 
 
 def identity(x: Image) -> Image:
@@ -26,12 +26,6 @@ def leaky_relu(x: Image) -> Image:
 def reflection_pad(x: Image, width: int) -> Image:
     """Pad height and width by `width` pixels mirrored about the border pixel."""
     return jnp.pad(x, ((0, 0), (width, width), (width, width), (0, 0)), mode="reflect")
-
-
-def upsample_nearest(x: Image) -> Image:
-    """Double height and width by repeating pixels."""
-    b, h, w, c = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
 def max_pool(x: Image) -> Image:
@@ -123,3 +117,42 @@ class UpConv(nnx.Module):
         b, h, w, _ = x.shape
         y = jnp.einsum("bhwc,ijco->bhiwjo", x, self.kernel[...])
         return y.reshape(b, 2 * h, 2 * w, -1) + self.bias[...]
+
+
+class UpsampledConv(nnx.Module):
+    """Nearest upsampling by 2 and 5x5 convolution with replicated borders, then normalisation and ReLU.
+
+    Computed without the large intermediate image: among the 5x5 pixels under a kernel only 3x3 differ, and
+    which ones depends on whether row and column are even. So it is one 3x3 convolution of the small image
+    whose kernels are sums of the 5x5 kernel's entries, one for each of the four cases, at a third of the cost.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        norm: Callable[[Image], Image] = identity,
+        rngs: nnx.Rngs,
+    ):
+        """Make the layer."""
+        self.kernel = nnx.Param(KAIMING(rngs.params(), (5, 5, channels_in, channels_out)))
+        self.bias = nnx.Param(jnp.zeros((channels_out,)))
+        self.norm = norm
+
+    def __call__(self, x: Image) -> Image:
+        """Double height and width of `x`."""
+        b, h, w, c = x.shape
+        sums = jnp.array([_EVEN, _ODD], x.dtype)
+        kernel = jnp.einsum("pay,qbx,yxio->abipqo", sums, sums, self.kernel[...]).reshape(3, 3, c, -1)
+        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+        y = jax.lax.conv_general_dilated(
+            padded, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        y = y.reshape(b, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, -1)
+        return jax.nn.relu(self.norm(y + self.bias[...]))
+
+
+# Which of the three small pixels around it each of the five upsampled pixels under a kernel repeats.
+_EVEN = ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1))
+_ODD = ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1))

@@ -15,10 +15,10 @@ from cxr_jax.models.layers import (
     Image,
     LayerNorm,
     PaddedConv,
+    UpsampledConv,
     adaptive_instance_norm,
     identity,
     instance_norm,
-    upsample_nearest,
 )
 
 Gray = Float[Array, "b h w 1"]
@@ -135,7 +135,7 @@ class Decoder(nnx.Module):
         self.blocks = nnx.List([AdaptiveResidualBlock(widths[0], rngs=rngs) for _ in range(blocks)])
         self.up = nnx.List(
             [
-                PaddedConv(i, o, 5, padding=2, norm=LayerNorm(o, rngs=rngs), rngs=rngs)
+                UpsampledConv(i, o, norm=LayerNorm(o, rngs=rngs), rngs=rngs)
                 for i, o in zip(widths, widths[1:], strict=False)
             ]
         )
@@ -147,7 +147,7 @@ class Decoder(nnx.Module):
         for block, adaptation in zip(self.blocks, jnp.moveaxis(self.mlp(style), 1, 0), strict=True):
             x = block(x, adaptation)
         for layer in self.up:
-            x = layer(upsample_nearest(x))
+            x = layer(x)
         return self.head(x)
 
 

@@ -52,7 +52,7 @@ def _flesh(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     depth = np.maximum(anatomy.inside_body(patient, x, y), 0)
     breast = np.exp(-(((np.abs(x) - 0.24) / 0.14) ** 4) - ((y - 0.68) / 0.13) ** 4)
     mottle = 0.015 * anatomy.smooth_field(patient.texture, x, y)
-    return (1 - np.exp(-depth / 0.09)) * (1 + patient.breast * breast + mottle)
+    return (1 - np.exp(-depth / 0.05)) * (1 + patient.breast * breast + mottle)
 
 
 def _below(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:

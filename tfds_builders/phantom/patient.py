@@ -110,7 +110,7 @@ def draw_patient(rng: np.random.Generator, disease: str) -> Patient:
         lesions=_lesions(rng, disease),
         mediastinum=u(0.06, 0.085),
         aorta=u(0.01, 0.045),
-        torso=width + u(0.045, 0.085),
+        torso=width + u(0.03, 0.1),
         shoulder_slope=u(0.2, 0.5),
         bone=u(0.75, 1.25),
         breast=u(0.1, 0.3) * (u() < 0.4),

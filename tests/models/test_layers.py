@@ -1,0 +1,103 @@
+"""Layers against independent NumPy references."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from cxr_jax.models import layers
+
+RNG = np.random.default_rng(0)
+
+
+def images(*shape: int) -> np.ndarray:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def test_adaptive_instance_norm_matches_numpy():
+    x, scale, shift = images(2, 5, 6, 3), images(2, 3), images(2, 3)
+    expected = np.empty_like(x)
+    for n in range(2):
+        for c in range(3):
+            channel = x[n, :, :, c]
+            normal = (channel - channel.mean()) / np.sqrt(channel.var() + 1e-5)
+            expected[n, :, :, c] = normal * scale[n, c] + shift[n, c]
+    np.testing.assert_allclose(
+        layers.adaptive_instance_norm(jnp.asarray(x), jnp.asarray(scale), jnp.asarray(shift)),
+        expected,
+        atol=2e-5,
+    )
+
+
+def test_layer_norm_is_munits():
+    layer = layers.LayerNorm(3, rngs=nnx.Rngs(0))
+    layer.shift[...] = jnp.array([0.5, -1.0, 2.0])
+    x = images(2, 5, 6, 3)
+    scale, shift = np.asarray(layer.scale[...]), np.asarray(layer.shift[...])
+    assert ((scale >= 0) & (scale < 1)).all()
+    for n in range(2):
+        expected = (x[n] - x[n].mean()) / (x[n].std(ddof=1) + 1e-5) * scale + shift
+        np.testing.assert_allclose(layer(jnp.asarray(x))[n], expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("width", [0, 1, 3])
+def test_reflection_pad_mirrors_about_the_border_pixel(width):
+    x = images(1, 6, 7, 2)
+    padded = np.asarray(layers.reflection_pad(jnp.asarray(x), width))
+    for i in range(-width, 6 + width):
+        for j in range(-width, 7 + width):
+            row, column = (min(abs(k), 2 * (n - 1) - abs(k)) for k, n in ((i, 6), (j, 7)))
+            np.testing.assert_array_equal(padded[0, i + width, j + width], x[0, row, column])
+
+
+def test_upsampled_conv_is_nearest_upsampling_and_a_5x5_convolution():
+    layer = layers.UpsampledConv(2, 3, rngs=nnx.Rngs(0))
+    layer.bias[...] = jnp.array([0.1, 0.2, -0.3])
+    x = images(2, 4, 5, 2)
+    large = np.pad(x.repeat(2, axis=1).repeat(2, axis=2), ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
+    expected = np.empty((2, 8, 10, 3), np.float32)
+    for i in range(8):
+        for j in range(10):
+            window = large[:, i : i + 5, j : j + 5]
+            expected[:, i, j] = np.einsum("nyxi,yxio->no", window, np.asarray(layer.kernel[...]))
+    expected = np.maximum(expected + np.array([0.1, 0.2, -0.3]), 0)
+    np.testing.assert_allclose(layer(jnp.asarray(x)), expected, atol=1e-4)
+
+
+def test_max_pool_takes_the_largest_of_each_square():
+    x = images(2, 4, 6, 3)
+    expected = np.stack([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]).max(axis=0)
+    np.testing.assert_array_equal(layers.max_pool(jnp.asarray(x)), expected)
+
+
+def test_up_conv_is_a_transposed_convolution():
+    layer = layers.UpConv(3, 4, rngs=nnx.Rngs(0))
+    layer.bias[...] = jnp.arange(4.0)
+    x = images(2, 3, 5, 3)
+    kernel = np.asarray(layer.kernel[...])
+    expected = np.zeros((2, 6, 10, 4), np.float32)
+    for i in (0, 1):
+        for j in (0, 1):
+            expected[:, i::2, j::2] = x @ kernel[i, j] + np.arange(4.0)
+    np.testing.assert_allclose(layer(jnp.asarray(x)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(7, 1, 3), (4, 2, 1), (3, 1, 1)])
+def test_padded_conv_matches_numpy(kernel, stride, padding):
+    block = layers.PaddedConv(2, 3, kernel, stride=stride, padding=padding, rngs=nnx.Rngs(0))
+    x = images(1, 8, 8, 2)
+    weights = np.asarray(block.conv.kernel[...])
+    padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="reflect")
+    side = 8 // stride
+    expected = np.zeros((1, side, side, 3), np.float32)
+    for i in range(side):
+        for j in range(side):
+            window = padded[0, i * stride : i * stride + kernel, j * stride : j * stride + kernel]
+            expected[0, i, j] = np.einsum("ijc,ijco->o", window, weights)
+    np.testing.assert_allclose(block(jnp.asarray(x)), np.maximum(expected, 0), atol=1e-4)
+
+
+def test_kaiming_initialisation_keeps_the_scale_of_relu_layers():
+    block = layers.PaddedConv(64, 64, 3, padding=1, rngs=nnx.Rngs(0))
+    deviation = float(jnp.std(block.conv.kernel[...]))
+    assert deviation == pytest.approx(np.sqrt(2 / (64 * 9)), rel=0.05)

@@ -1,0 +1,50 @@
+"""Losses and metrics against their definitions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cxr_jax import losses, metrics
+
+RNG = np.random.default_rng(0)
+
+
+def test_cross_entropy_is_the_mean_over_labelled_images():
+    logits, masks = RNG.normal(size=(3, 4, 4, 1)), RNG.integers(0, 2, (3, 4, 4, 1)).astype(float)
+    probability = 1 / (1 + np.exp(-logits))
+    per_image = -(masks * np.log(probability) + (1 - masks) * np.log(1 - probability)).mean(axis=(1, 2, 3))
+    logits, masks = jnp.asarray(logits), jnp.asarray(masks)
+    np.testing.assert_allclose(losses.cross_entropy(logits, masks), per_image.mean(), rtol=1e-5)
+    some = losses.cross_entropy(logits, masks, jnp.array([True, False, True]))
+    np.testing.assert_allclose(some, per_image[[0, 2]].mean(), rtol=1e-5)
+
+
+def test_cross_entropy_of_no_labelled_image_is_zero_with_zero_gradient():
+    logits, masks = jnp.ones((2, 4, 4, 1)), jnp.full((2, 4, 4, 1), jnp.nan)
+    value, gradient = jax.value_and_grad(losses.cross_entropy)(logits, masks, jnp.array([False, False]))
+    assert value == 0
+    assert not jnp.nan_to_num(gradient).any()
+
+
+def test_least_squares_losses():
+    real, translated = jnp.full((2, 3, 3, 1), 0.8), jnp.full((2, 3, 3, 1), 0.3)
+    expected = 2 * (0.2**2 + 0.3**2)
+    assert losses.least_squares_discriminator([real] * 2, [translated] * 2) == pytest.approx(
+        expected, rel=1e-5
+    )
+    assert losses.least_squares_generator([translated] * 2) == pytest.approx(2 * 0.7**2, rel=1e-5)
+
+
+def test_jaccard_and_dice():
+    predicted, truth = np.zeros((4, 4, 4, 1), bool), np.zeros((4, 4, 4, 1), bool)
+    predicted[0, :2] = True
+    truth[0, 1:3] = True  # 4 shared of 12
+    predicted[1] = True  # truth empty
+    truth[2] = True  # prediction empty; image 3 has both empty
+    np.testing.assert_allclose(
+        metrics.jaccard(jnp.asarray(predicted), jnp.asarray(truth)), [100 / 3, 0, 0, 100]
+    )
+    np.testing.assert_allclose(
+        metrics.dice(jnp.asarray(predicted), jnp.asarray(truth)), [50, 0, 0, 100], rtol=1e-5
+    )

@@ -1,0 +1,160 @@
+"""The method: what each step moves, what it leaves bit-identical, and where gradients reach."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from cxr_jax import steps
+from cxr_jax.models import DISCRIMINATORS, SEGMENTERS, TRANSLATORS, initialise
+
+KEY = jax.random.key(0)
+WEIGHTS = {"adversarial": 1.0, "image": 10.0, "style": 1.0, "content": 1.0, "cycle": 1.0}
+PARTS = ("translator", "discriminators", "segmenter")
+
+
+@pytest.fixture(scope="module", params=TRANSLATORS)
+def setting(request):
+    """Return graphs, optimisers, a state and a batch at the smallest sizes."""
+    translator_graph, translator = initialise(TRANSLATORS[request.param], KEY, width=4, blocks=1, mlp=8)
+    critic_graph, critic = initialise(DISCRIMINATORS["patch"], KEY, width=4)
+    segmenter_graph, segmenter = initialise(SEGMENTERS["unet"], KEY, width=8, depth=2)
+    graphs = steps.Graphs(segmenter_graph, translator_graph, critic_graph)
+    tools = steps.Optimisers(optax.adam(1e-3), optax.adam(1e-3), optax.adam(1e-3))
+    critics = {"a": critic, "b": jax.tree.map(lambda leaf: leaf * 0.5, critic)}
+    state = steps.initial_state(translator, critics, segmenter, tools, KEY)
+    a, b = jax.random.uniform(KEY, (2, 2, 32, 32, 1), minval=-1.0)
+    masks = (a > 0).astype(jnp.float32)
+    return graphs, tools, state, steps.Batch(a, masks, b, masks[::-1], jnp.array([True, False]))
+
+
+def differs(one, other) -> list[bool]:
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return [not np.array_equal(x, y) for x, y in pairs]
+
+
+def make(name, graphs, tools, *, target_labels=True):
+    if name == "discriminative":
+        return jax.jit(steps.make_discriminative_step(graphs, tools.discriminative))
+    if name == "generative":
+        return jax.jit(steps.make_generative_step(graphs, tools.generative, WEIGHTS))
+    return jax.jit(steps.make_supervised_step(graphs, tools.supervised, target_labels=target_labels))
+
+
+@pytest.mark.parametrize(
+    ("name", "moved"),
+    [
+        ("discriminative", {"discriminators"}),
+        ("generative", {"translator"}),
+        ("supervised", {"segmenter", "translator"}),
+    ],
+)
+def test_a_step_moves_only_its_own_part(setting, name, moved):
+    graphs, tools, state, batch = setting
+    after, metrics = make(name, graphs, tools)(state, batch, KEY)
+    assert all(np.isfinite(value) for value in metrics.values())
+    for part in PARTS:
+        changes = differs(getattr(state, part), getattr(after, part))
+        assert any(changes) if part in moved else not any(changes), part
+    for optimiser in ("generative_optimiser", "discriminative_optimiser", "supervised_optimiser"):
+        changes = differs(getattr(state, optimiser), getattr(after, optimiser))
+        assert any(changes) == optimiser.startswith(name), optimiser
+    assert not any(differs(state.average, after.average))
+
+
+def test_supervised_gradient_reaches_segmenter_and_both_translators(setting):
+    graphs, tools, state, batch = setting
+    after, _ = make("supervised", graphs, tools, target_labels=False)(state, batch, KEY)
+    assert all(differs(state.segmenter, after.segmenter))
+    for domain in ("a", "b"):
+        assert any(differs(state.translator[domain]["content"], after.translator[domain]["content"]))
+        assert any(differs(state.translator[domain]["decode"], after.translator[domain]["decode"]))
+
+
+def test_discriminative_step_moves_both_discriminators(setting):
+    graphs, tools, state, batch = setting
+    after, _ = make("discriminative", graphs, tools)(state, batch, KEY)
+    for domain in ("a", "b"):
+        assert any(differs(state.discriminators[domain], after.discriminators[domain]))
+
+
+def test_an_unlabelled_image_of_b_contributes_nothing(setting):
+    graphs, tools, state, batch = setting
+    step = make("supervised", graphs, tools)
+    other_b = batch.b.at[1].set(-batch.b[1])
+    other_masks = batch.b_masks.at[1].set(1 - batch.b_masks[1])
+    with_label, _ = step(state, batch, KEY)
+    changed, _ = step(state, batch._replace(b=other_b, b_masks=other_masks), KEY)
+    assert not any(differs(with_label, changed))
+    relabelled, _ = step(state, batch._replace(b_masks=1 - batch.b_masks), KEY)
+    assert any(differs(with_label.segmenter, relabelled.segmenter))
+
+
+def test_without_target_labels_b_has_no_part_in_supervision(setting):
+    graphs, tools, state, batch = setting
+    step = make("supervised", graphs, tools, target_labels=False)
+    one, _ = step(state, batch, KEY)
+    other, _ = step(state, batch._replace(b=-batch.b, b_masks=1 - batch.b_masks), KEY)
+    assert not any(differs(one, other))
+
+
+def test_all_b_unlabelled_equals_no_target_labels(setting):
+    graphs, tools, state, batch = setting
+    batch = batch._replace(b_labelled=jnp.zeros(2, bool))
+    one, _ = make("supervised", graphs, tools)(state, batch, KEY)
+    other, _ = make("supervised", graphs, tools, target_labels=False)(state, batch, KEY)
+    for x, y in zip(jax.tree.leaves(one.segmenter), jax.tree.leaves(other.segmenter), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-6)
+
+
+def test_a_step_lowers_its_own_loss(setting):
+    graphs, tools, state, batch = setting
+    for name in ("discriminative", "generative", "supervised"):
+        step, current, losses = make(name, graphs, tools), state, []
+        for _ in range(15):
+            current, metrics = step(current, batch, KEY)
+            weights = WEIGHTS if name == "generative" else {}
+            losses.append(sum(weights.get(key, 1.0) * float(value) for key, value in metrics.items()))
+        assert losses[-1] < losses[0], name
+
+
+class Identity(nnx.Module):
+    """An image as its own content, with an empty style."""
+
+    def __call__(self, images):
+        return images
+
+
+class EmptyStyle(nnx.Module):
+    def __call__(self, images):
+        return jnp.zeros((len(images), 0))
+
+
+class TakeContent(nnx.Module):
+    def __call__(self, content, style):
+        return content
+
+
+def test_translation_losses_vanish_for_identical_translators(setting):
+    graphs, _, state, batch = setting
+    translator = nnx.merge(graphs.translator, state.translator)
+    for side in (translator.a, translator.b):
+        side.content, side.style, side.decode = Identity(), EmptyStyle(), TakeContent()
+    translator.style_size = 0
+    terms, (a_to_b, b_to_a) = translator.objectives(batch.a, batch.b, KEY)
+    np.testing.assert_array_equal(a_to_b, batch.a)
+    np.testing.assert_array_equal(b_to_a, batch.b)
+    for name in ("image", "content", "cycle"):
+        assert float(terms[name]) == 0, name
+
+
+def test_state_shares_no_array_with_what_it_was_made_of(setting):
+    _, tools, state, _ = setting
+    fresh = steps.initial_state(state.translator, state.discriminators, state.segmenter, tools, KEY)
+    donated = jax.jit(lambda state: replace(state, step=state.step + 1), donate_argnums=0)(fresh)
+    assert int(donated.step) == 1
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state.segmenter))
