@@ -33,6 +33,8 @@ def phantom(name: str, size: int, seed: int, index: int) -> dict[str, np.ndarray
     masks = anatomy.masks(patient, x, y)
     pixel = exposure.view_y / (exposure.bottom - exposure.top) / size
     thick = attenuation(patient, masks, x, y, pixel)
-    exposed = (across > 0) & (across < 1) & (down > 0) & (down < 1)
-    masks = {name: (mask & exposed).astype(np.uint8) for name, mask in masks.items()}
-    return {"image": scanner.expose(exposure, thick, across, down, streams[2]), **masks}
+    exposed = scanner.exposed(across, down)
+    return {
+        "image": scanner.expose(exposure, thick, across, down, streams[2]),
+        **{structure: (mask & exposed).astype(np.uint8) for structure, mask in masks.items()},
+    }

@@ -40,7 +40,7 @@ SCANNERS = {
         stretch=(0.98, 1.02),
         shift=(-0.02, 0.02),
         base=(0.26, 0.36),
-        saturation=(1.45, 1.95),
+        saturation=(1.6, 2.1),
         gamma=(0.9, 1.1),
         heel=(-0.03, 0.03),
         blur=(0.002, 0.003),
@@ -55,7 +55,7 @@ SCANNERS = {
         shift=(-0.03, 0.03),
         base=(0.0, 0.01),
         saturation=(0.6, 1.0),
-        gamma=(2.3, 3.2),
+        gamma=(2.5, 3.4),
         heel=(-0.12, 0.12),
         blur=(0.003, 0.005),
         noise=(0.008, 0.016),
@@ -120,6 +120,11 @@ def frame(exposure: Exposure, size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.meshgrid(across, down)
 
 
+def exposed(across: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """Which points of the frame are not its black border."""
+    return (across > 0) & (across < 1) & (down > 0) & (down < 1)
+
+
 def patient_points(exposure: Exposure, across: np.ndarray, down: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The patient's x and y under points of the frame."""
     x = (across - 0.5) * exposure.view_x + exposure.shift_x
@@ -156,8 +161,7 @@ def expose(
         + exposure.noise * ndimage.gaussian_filter(rng.standard_normal(grey.shape, np.float32), 0.5) / 0.6
     )
     (_labels if exposure.labels else _letters)(grey, across, down)
-    exposed = (across > 0) & (across < 1) & (down > 0) & (down < 1)
-    return np.where(exposed, np.clip(grey * 255 + 0.5, 0, 255), 0).astype(np.uint8)
+    return np.where(exposed(across, down), np.clip(grey * 255 + 0.5, 0, 255), 0).astype(np.uint8)
 
 
 def _labels(grey: np.ndarray, across: np.ndarray, down: np.ndarray) -> None:
