@@ -6,7 +6,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cxr_jax import checkpoints, config, experiment
+from cxr_jax import checkpoints, config, experiment, platform
 from cxr_jax.data.radiographs import DatasetError
 from cxr_jax.training import TrainingDiverged
 
@@ -14,9 +14,7 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file in
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where checkpoints, logs and results go; by default runs/ and the name of the config."
 )
-MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "evaluate"], "Train and test, or test the checkpoints again."
-)
+MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "Train and test, or test the checkpoints again.")
 DATA_DIR = flags.DEFINE_string(
     "data_dir", os.environ.get("TFDS_DATA_DIR"), "Where prepared datasets are; by default TFDS's own folder."
 )
@@ -38,9 +36,10 @@ USER_ERRORS = (
 def main(argv: list[str]) -> None:
     """Check what was asked for, do it, and print the summary."""
     if len(argv) > 1:
-        raise app.UsageError(
-            f"unexpected arguments: {' '.join(argv[1:])}; did you mean --config.FIELD=VALUE?"
-        )
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}; did you mean --config.FIELD=VALUE?")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
+    platform.use_compilation_cache()
     try:
         plan = config.parse(CONFIG.value)
         workdir = Path(WORKDIR.value or default_workdir())
@@ -60,5 +59,4 @@ def default_workdir() -> Path:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    flags.FLAGS.set_default("verbosity", logging.WARNING)
     app.run(main)

@@ -58,9 +58,7 @@ def get_config(preset: str = "") -> ConfigDict:
         config.pretraining.learning_rate = 3e-4
     if preset == "small_augmented":
         config.augmentation = AUGMENTATION
-        config.pretraining.update(
-            epochs=45, learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", average=0.99
-        )
+        config.pretraining.update(epochs=45, learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", average=0.99)
     elif preset == "phantom":
         config.update(source="phantom/a", target="phantom/b", image_size=64)
         config.segmenter.update(width=8, depth=3)

@@ -97,9 +97,7 @@ class Checkpoints:
     def _require_space(self, *trees: Tree) -> None:
         needed = sum(leaf.nbytes for tree in trees for leaf in jax.tree.leaves(tree)) + 2**20
         if shutil.disk_usage(self._directory).free < needed:
-            raise self._unwritten(
-                OSError(errno.ENOSPC, f"less than the {needed} bytes that it needs are free")
-            )
+            raise self._unwritten(OSError(errno.ENOSPC, f"less than the {needed} bytes that it needs are free"))
 
     def _unwritten(self, error: OSError) -> CheckpointError:
         return CheckpointError(

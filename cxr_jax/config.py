@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flax import nnx
+
 from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.data.radiographs import DATASETS, TASKS
 from cxr_jax.data.splits import FOLDS
@@ -163,6 +165,11 @@ def _check(experiment: Experiment) -> None:
         ]
     for name, sizes, registry in parts:
         _check_network(name, sizes, registry, experiment.image_size)
+    if experiment.transfer is not None and experiment.translator is not None:
+        terms = ("adversarial", *TRANSLATORS[experiment.translator["name"]].TERMS)
+        if set(experiment.transfer.weights) != set(terms):
+            found = ", ".join(experiment.transfer.weights)
+            raise ConfigError(f"config.transfer.weights must name {', '.join(terms)}; found {found}")
 
 
 def _check_training(path: str, training: Pretraining | Transfer) -> None:
@@ -189,22 +196,22 @@ def _check_augmentation(augmentation: Augmentation) -> None:
         _within(f"{path}.{name}", getattr(augmentation, name), 0, 1)
 
 
-def _check_network(
-    part: str, sizes: Mapping[str, Any], registry: Mapping[str, type], image_size: int
-) -> None:
+def _check_network(part: str, sizes: Mapping[str, Any], registry: Mapping[str, type], image_size: int) -> None:
     """Check that a network exists, has the sizes that are set, and fits the image size."""
     _one_of(f"config.{part}.name", sizes.get("name"), registry)
     network = registry[sizes["name"]]
     known = [name for name in inspect.signature(network.__init__).parameters if name not in ("self", "rngs")]
     for name, value in sizes.items():
         if name != "name" and name not in known:
-            raise ConfigError(
-                f"config.{part}.{name} is unknown; the sizes of {sizes['name']} are {', '.join(known)}"
-            )
+            raise ConfigError(f"config.{part}.{name} is unknown; the sizes of {sizes['name']} are {', '.join(known)}")
         if name != "name":
             if type(value) is not int:
                 raise ConfigError(f"config.{part}.{name} must be a int, found {value!r}")
             _within(f"config.{part}.{name}", value, 1, 4096)
+    try:
+        nnx.eval_shape(lambda: network(**network_sizes(sizes), rngs=nnx.Rngs(0)))
+    except ValueError as error:
+        raise ConfigError(f"config.{part}: {error}") from error
     multiple = network.size_multiple(**network_sizes(sizes))
     if image_size < 2 * multiple or image_size % multiple:
         raise ConfigError(

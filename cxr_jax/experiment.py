@@ -33,18 +33,14 @@ class Data(NamedTuple):
     labelled: np.ndarray
 
 
-def train(
-    experiment: config.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None
-) -> dict[str, Any]:
+def train(experiment: config.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
     """Do what is left to do of the experiment in `workdir`; test, and return the results."""
     claim(workdir, experiment)
     data = load_data(experiment, data_dir, manual_dir)
     source = transfer.Sides(data.source[data.source_split.train], data.source[data.source_split.validation])
     graph, trained = segmentation.pretrain(experiment, *source, workdir)
     if experiment.method == "transfer":
-        target = transfer.Sides(
-            data.target[data.target_split.train], data.target[data.target_split.validation]
-        )
+        target = transfer.Sides(data.target[data.target_split.train], data.target[data.target_split.validation])
         transfer.transfer(experiment, (graph, trained.model), source, target, data.labelled, workdir)
     return test(experiment, data, workdir)
 
@@ -54,9 +50,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Test the checkpoints of a finished run again."""
     claim(workdir, experiment)
-    inference.restore(
-        workdir / last_stage(experiment)
-    )  # a missing checkpoint is told before data are prepared
+    inference.restore(workdir / last_stage(experiment))  # a missing checkpoint is told before data are prepared
     return test(experiment, load_data(experiment, data_dir, manual_dir), workdir)
 
 
@@ -95,9 +89,7 @@ def load_data(experiment: config.Experiment, data_dir: str | None, manual_dir: s
                 f"found {experiment.label_frac}"
             )
         logging.warning("%s has no labels for %s: its results are qualitative", target.name, experiment.task)
-    source_split, target_split = (
-        splits.split(data.ids, experiment.fold, experiment.seed) for data in (source, target)
-    )
+    source_split, target_split = (splits.split(data.ids, experiment.fold, experiment.seed) for data in (source, target))
     training_ids = [target.ids[index] for index in target_split.train]
     labelled = splits.labelled(training_ids, experiment.label_frac, experiment.seed)
     return Data(source, source_split, target, target_split, labelled)
@@ -132,10 +124,7 @@ def describe(experiment: config.Experiment) -> dict[str, Any]:
     return {
         "command": shlex.join(["python", *sys.argv]),
         "config": config.to_json(experiment),
-        **{
-            name: getattr(experiment, name)
-            for name in ("seed", "source", "target", "label_frac", "image_size")
-        },
+        **{name: getattr(experiment, name) for name in ("seed", "source", "target", "label_frac", "image_size")},
         "commit": commit(),
         "device": f"{device.device_kind} x{jax.device_count()}",
         "versions": {package: version(package) for package in PACKAGES} | {"python": sys.version.split()[0]},
@@ -161,8 +150,7 @@ def overlays(predictor: inference.Predictor, target: Radiographs, scores: dict |
     groups = [order[:4], order[middle - 2 : middle + 2], order[-4:]]
     masks = np.asarray(evaluation.in_batches(predictor.predict, target.images))
     rows = [
-        pictures.outlined(target.images[g], masks[g], None if target.masks is None else target.masks[g])
-        for g in groups
+        pictures.outlined(target.images[g], masks[g], None if target.masks is None else target.masks[g]) for g in groups
     ]
     pictures.save(pictures.grid(rows), path)
 
@@ -170,15 +158,11 @@ def overlays(predictor: inference.Predictor, target: Radiographs, scores: dict |
 def screen(results: dict[str, Any]) -> str:
     """Return the one-screen summary of a run."""
     lines = [f"{results['source']} -> {results['target']}, {results['config']['task']}, "]
-    lines[0] += (
-        f"{100 * results['label_frac']:g} % labels, {results['image_size']} px, seed {results['seed']}"
-    )
+    lines[0] += f"{100 * results['label_frac']:g} % labels, {results['image_size']} px, seed {results['seed']}"
     titles = {"source": "M_A on the source", "source_only": "M_A on the target", "transfer": "transfer"}
     for name, metrics in results["test"].items():
         count = len(metrics["jaccard"]["per_image"])
-        values = "   ".join(
-            f"{key} {value['mean']:6.2f} +/- {value['std']:5.2f}" for key, value in metrics.items()
-        )
+        values = "   ".join(f"{key} {value['mean']:6.2f} +/- {value['std']:5.2f}" for key, value in metrics.items())
         lines.append(f"  {titles[name]:18} {values}   ({count} test images)")
     return "\n".join(lines)
 

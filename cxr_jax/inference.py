@@ -34,9 +34,7 @@ class Predictor:
     def __call__(self, image: np.ndarray) -> Bool[np.ndarray, "h w"]:
         """Segment one grey radiograph (h w, any integer or float type, bones bright)."""
         if image.ndim != 2 or not np.issubdtype(image.dtype, np.number) or not np.isfinite(image).all():
-            raise ValueError(
-                f"expected one grey image (h w) of finite numbers, found {image.shape} {image.dtype}"
-            )
+            raise ValueError(f"expected one grey image (h w) of finite numbers, found {image.shape} {image.dtype}")
         frame = body_frame(image)
         size = self.experiment.image_size
         prepared = normalise(resize(image[frame], size))[None, ..., None]

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,6 +24,15 @@ def tune_cpu() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if (0, 10) <= release <= (0, 11) and _FUSION_FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_FUSION_FLAG}=dot".strip()
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs in the user's cache folder, so that resuming and evaluating start at once.
+
+    A folder chosen in `JAX_COMPILATION_CACHE_DIR` stands.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "cxr_jax"))
 
 
 def epoch_runner(iteration: Callable[[Any, Any], tuple[Any, Any]], steps: int) -> Callable[[Any, Any], tuple]:

@@ -70,9 +70,7 @@ def make_iteration(
         updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         average = optax.incremental_update(parameters, state.average, 1.0 - settings.average)
-        state = replace(
-            state, parameters=parameters, average=average, optimiser=optimiser_state, step=state.step + 1
-        )
+        state = replace(state, parameters=parameters, average=average, optimiser=optimiser_state, step=state.step + 1)
         return state, {"segmentation": loss}
 
     return iteration
@@ -124,9 +122,7 @@ def pretrain(
     stage = Stage(
         name="pretraining",
         epochs=settings.epochs,
-        run_epoch=platform.epoch_runner(
-            make_iteration(graph, optimiser, settings, experiment.augmentation), steps
-        ),
+        run_epoch=platform.epoch_runner(make_iteration(graph, optimiser, settings, experiment.augmentation), steps),
         data=LabelledImages(jnp.asarray(training.images), jnp.asarray(training.masks)),
         deploy=lambda state: state.average,
         validate=validate,

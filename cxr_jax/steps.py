@@ -100,9 +100,7 @@ def initial_state(
 def make_discriminative_step(graphs: Graphs, optimiser: optax.GradientTransformation) -> Step:
     """Return the step in which D_A and D_B learn real from translated."""
 
-    def discriminative_step(
-        state: TransferState, batch: Batch, key: PRNGKeyArray
-    ) -> tuple[TransferState, Metrics]:
+    def discriminative_step(state: TransferState, batch: Batch, key: PRNGKeyArray) -> tuple[TransferState, Metrics]:
         a_to_b, b_to_a = nnx.merge(graphs.translator, state.translator).translate(batch.a, batch.b, key)
 
         def objective(discriminators: Parameters) -> tuple[Float[Array, ""], Metrics]:
@@ -122,27 +120,21 @@ def make_discriminative_step(graphs: Graphs, optimiser: optax.GradientTransforma
     return discriminative_step
 
 
-def make_generative_step(
-    graphs: Graphs, optimiser: optax.GradientTransformation, weights: Mapping[str, float]
-) -> Step:
+def make_generative_step(graphs: Graphs, optimiser: optax.GradientTransformation, weights: Mapping[str, float]) -> Step:
     """Return the step in which G_AB and G_BA minimise adversarial and translation losses.
 
     `weights` has one entry for `adversarial` and one for each term the translator names.
     """
 
-    def generative_step(
-        state: TransferState, batch: Batch, key: PRNGKeyArray
-    ) -> tuple[TransferState, Metrics]:
+    def generative_step(state: TransferState, batch: Batch, key: PRNGKeyArray) -> tuple[TransferState, Metrics]:
         judge_a = nnx.merge(graphs.discriminator, state.discriminators["a"])
         judge_b = nnx.merge(graphs.discriminator, state.discriminators["b"])
 
         def objective(translator: Parameters) -> tuple[Float[Array, ""], Metrics]:
-            terms, (a_to_b, b_to_a) = nnx.merge(graphs.translator, translator).objectives(
-                batch.a, batch.b, key
+            terms, (a_to_b, b_to_a) = nnx.merge(graphs.translator, translator).objectives(batch.a, batch.b, key)
+            terms["adversarial"] = losses.least_squares_generator(judge_a(b_to_a)) + losses.least_squares_generator(
+                judge_b(a_to_b)
             )
-            terms["adversarial"] = losses.least_squares_generator(
-                judge_a(b_to_a)
-            ) + losses.least_squares_generator(judge_b(a_to_b))
             return sum(weights[name] * term for name, term in terms.items()), terms
 
         translator, optimiser_state, terms = _descend(
@@ -167,9 +159,7 @@ def make_supervised_step(
     of M_A, which must stay differentiable.
     """
 
-    def supervised_step(
-        state: TransferState, batch: Batch, key: PRNGKeyArray
-    ) -> tuple[TransferState, Metrics]:
+    def supervised_step(state: TransferState, batch: Batch, key: PRNGKeyArray) -> tuple[TransferState, Metrics]:
         key_style, key_a, key_b = jax.random.split(key, 3)
 
         def objective(parameters: Parameters) -> tuple[Float[Array, ""], Metrics]:
@@ -184,9 +174,7 @@ def make_supervised_step(
             return sum(terms.values()), terms
 
         parameters = {"segmenter": state.segmenter, "translator": state.translator}
-        parameters, optimiser_state, terms = _descend(
-            objective, optimiser, parameters, state.supervised_optimiser
-        )
+        parameters, optimiser_state, terms = _descend(objective, optimiser, parameters, state.supervised_optimiser)
         return replace(state, **parameters, supervised_optimiser=optimiser_state), terms
 
     return supervised_step

@@ -13,7 +13,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, UInt8
 
-from cxr_jax import config, evaluation, metrics, optimisers, pictures, platform, segmentation, steps
+from cxr_jax import config, evaluation, optimisers, pictures, platform, steps
 from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
@@ -43,9 +43,7 @@ def build(experiment: config.Experiment, segmenter: nnx.GraphDef) -> tuple[steps
     """Return the networks' graphs and the initial parameters of translator and discriminators."""
     key_translator, key_a, key_b = jax.random.split(jax.random.fold_in(jax.random.key(experiment.seed), 1), 3)
     translator, critic = experiment.translator, experiment.discriminator
-    graph, parameters = initialise(
-        TRANSLATORS[translator["name"]], key_translator, **config.network_sizes(translator)
-    )
+    graph, parameters = initialise(TRANSLATORS[translator["name"]], key_translator, **config.network_sizes(translator))
     sizes = config.network_sizes(critic)
     critic_graph, critic_a = initialise(DISCRIMINATORS[critic["name"]], key_a, **sizes)
     _, critic_b = initialise(DISCRIMINATORS[critic["name"]], key_b, **sizes)
@@ -86,9 +84,7 @@ def make_iteration(
     ]
     if supervised:
         labels = experiment.label_frac > 0
-        turns.append(
-            steps.make_supervised_step(graphs, tools.supervised, target_labels=labels, perturb=perturb)
-        )
+        turns.append(steps.make_supervised_step(graphs, tools.supervised, target_labels=labels, perturb=perturb))
 
     def iteration(state: steps.TransferState, pools: Pools) -> tuple[steps.TransferState, steps.Metrics]:
         key_order, key_draw = jax.random.split(state.key)
@@ -120,9 +116,7 @@ def draw_batch(
     rows_b = sampling.batch_indices(order_b, step, len(pools.b), batch_size)
 
     def prepare(key: jax.Array, images: Images, masks: Images) -> tuple[Array, Array]:
-        images, masks = augmentation.geometry(
-            augment, key, sampling.to_unit(images), masks.astype(jnp.float32)
-        )
+        images, masks = augmentation.geometry(augment, key, sampling.to_unit(images), masks.astype(jnp.float32))
         return sampling.to_network(images), masks
 
     a, a_masks = prepare(geometry_a, pools.a[rows_a], pools.a_masks[rows_a])
@@ -146,9 +140,7 @@ class Views:
         self.segment_target = jax.jit(self._segment_target)
         self.segment_cycle = jax.jit(self._segment_cycle)
         self.translate = jax.jit(self._translate)
-        self.reference = jax.jit(
-            lambda parameters, a, b: self._translator(parameters).reference(_read(a), _read(b))
-        )
+        self.reference = jax.jit(lambda parameters, a, b: self._translator(parameters).reference(_read(a), _read(b)))
 
     def _translator(self, parameters: Any) -> nnx.Module:
         return nnx.merge(self._graphs.translator, parameters)
@@ -224,9 +216,7 @@ def transfer(
             data=pools,
             deploy=deploy,
             validate=validate if supervised else lambda model: {},
-            pictures=lambda model: {
-                "translation": picture(views, model, source.validation, target.validation)
-            },
+            pictures=lambda model: {"translation": picture(views, model, source.validation, target.validation)},
         )
 
     stored = config.to_json(experiment)

@@ -1,5 +1,17 @@
-"""Checks every shape annotation of the package while the tests run."""
+"""Shape annotations are checked while the tests run; compiled programs are shared between them."""
 
+import tempfile
+
+import jax
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("cxr_jax", "beartype.beartype")
+jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="cxr_jax_tests_"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture(scope="session")
+def tfds_dir(tmp_path_factory) -> str:
+    """Return a folder for prepared datasets, shared by all tests."""
+    return str(tmp_path_factory.mktemp("tfds"))

@@ -30,9 +30,7 @@ def test_cross_entropy_of_no_labelled_image_is_zero_with_zero_gradient():
 def test_least_squares_losses():
     real, translated = jnp.full((2, 3, 3, 1), 0.8), jnp.full((2, 3, 3, 1), 0.3)
     expected = 2 * (0.2**2 + 0.3**2)
-    assert losses.least_squares_discriminator([real] * 2, [translated] * 2) == pytest.approx(
-        expected, rel=1e-5
-    )
+    assert losses.least_squares_discriminator([real] * 2, [translated] * 2) == pytest.approx(expected, rel=1e-5)
     assert losses.least_squares_generator([translated] * 2) == pytest.approx(2 * 0.7**2, rel=1e-5)
 
 
@@ -42,9 +40,5 @@ def test_jaccard_and_dice():
     truth[0, 1:3] = True  # 4 shared of 12
     predicted[1] = True  # truth empty
     truth[2] = True  # prediction empty; image 3 has both empty
-    np.testing.assert_allclose(
-        metrics.jaccard(jnp.asarray(predicted), jnp.asarray(truth)), [100 / 3, 0, 0, 100]
-    )
-    np.testing.assert_allclose(
-        metrics.dice(jnp.asarray(predicted), jnp.asarray(truth)), [50, 0, 0, 100], rtol=1e-5
-    )
+    np.testing.assert_allclose(metrics.jaccard(jnp.asarray(predicted), jnp.asarray(truth)), [100 / 3, 0, 0, 100])
+    np.testing.assert_allclose(metrics.dice(jnp.asarray(predicted), jnp.asarray(truth)), [50, 0, 0, 100], rtol=1e-5)

@@ -21,9 +21,7 @@ class Split(NamedTuple):
 def folds(ids: Sequence[str], seed: int) -> list[Int[np.ndarray, " k"]]:
     """Return five disjoint folds of indices whose sizes differ by one at most."""
     if len(set(ids)) != len(ids) or len(ids) < FOLDS:
-        raise ValueError(
-            f"expected at least {FOLDS} ids, each once, found {len(ids)} ({len(set(ids))} distinct)"
-        )
+        raise ValueError(f"expected at least {FOLDS} ids, each once, found {len(ids)} ({len(set(ids))} distinct)")
     return np.array_split(_shuffled(ids, seed, "folds"), FOLDS)
 
 

@@ -1,6 +1,10 @@
 """The networks, by the names that configs use."""
 
+from typing import Any
+
+import jax
 from flax import nnx
+from jaxtyping import PRNGKeyArray
 
 from cxr_jax.models.discriminator import MultiScaleDiscriminator
 from cxr_jax.models.munit import MUNIT
@@ -11,10 +15,16 @@ TRANSLATORS = {"munit": MUNIT}
 DISCRIMINATORS = {"patch": MultiScaleDiscriminator}
 
 
-def initialise(architecture: type[nnx.Module], seed_key, **sizes) -> tuple[nnx.GraphDef, dict]:
+def initialise(architecture: type[nnx.Module], key: PRNGKeyArray, **sizes: Any) -> tuple[nnx.GraphDef, dict]:
     """Build a network; return its static graph and its parameters as a plain nested dict of arrays.
 
-    `nnx.merge(graph, parameters)` is the network again, inside a trace too.
+    `nnx.merge(graph, parameters)` is the network again, inside a trace too. All parameters are drawn in one
+    program, which is run once and therefore compiled without optimisation.
     """
-    graph, parameters = nnx.split(architecture(**sizes, rngs=nnx.Rngs(params=seed_key)), nnx.Param)
-    return graph, nnx.to_pure_dict(parameters)
+
+    def draw(key: PRNGKeyArray) -> tuple[nnx.GraphDef, nnx.State]:
+        return nnx.split(architecture(**sizes, rngs=nnx.Rngs(params=key)), nnx.Param)
+
+    graph, _ = nnx.eval_shape(draw, key)
+    options = {"xla_backend_optimization_level": 0}
+    return graph, jax.jit(lambda key: nnx.to_pure_dict(draw(key)[1]), compiler_options=options)(key)

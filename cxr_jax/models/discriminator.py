@@ -1,5 +1,7 @@
 """Patch discriminator of the translators (MUNIT's, with least-squares outputs)."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,9 +14,7 @@ def downscale(x: Image) -> Image:
     """Halve the size by 3x3 average pooling with stride 2, averaging over pixels inside the image only."""
 
     def pool(y: Image) -> Image:
-        return jax.lax.reduce_window(
-            y, 0.0, jax.lax.add, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
-        )
+        return jax.lax.reduce_window(y, 0.0, jax.lax.add, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
 
     return pool(x) / pool(jnp.ones_like(x))
 
@@ -32,15 +32,11 @@ class PatchDiscriminator(nnx.Module):
         widths = [1] + [width * 2**level for level in range(layers)]
         self.convs = nnx.List(
             [
-                PaddedConv(
-                    i, o, 4, stride=2, padding=1, activation=leaky_relu, kernel_init=GAUSSIAN, rngs=rngs
-                )
-                for i, o in zip(widths, widths[1:], strict=False)
+                PaddedConv(i, o, 4, stride=2, padding=1, activation=leaky_relu, kernel_init=GAUSSIAN, rngs=rngs)
+                for i, o in itertools.pairwise(widths)
             ]
         )
-        self.head = PaddedConv(
-            widths[-1], 1, 1, padding=0, activation=identity, kernel_init=GAUSSIAN, rngs=rngs
-        )
+        self.head = PaddedConv(widths[-1], 1, 1, padding=0, activation=identity, kernel_init=GAUSSIAN, rngs=rngs)
 
     def __call__(self, images: Float[Array, "b h w 1"]) -> Float[Array, "b p q 1"]:
         """Return a realness score for each patch; training pulls it to 1 for real and 0 for translated."""

@@ -146,9 +146,7 @@ class UpsampledConv(nnx.Module):
         sums = jnp.array([_EVEN, _ODD], x.dtype)
         kernel = jnp.einsum("pay,qbx,yxio->abipqo", sums, sums, self.kernel[...]).reshape(3, 3, c, -1)
         padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-        y = jax.lax.conv_general_dilated(
-            padded, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        y = jax.lax.conv_general_dilated(padded, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         y = y.reshape(b, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, -1)
         return jax.nn.relu(self.norm(y + self.bias[...]))
 

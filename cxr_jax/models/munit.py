@@ -4,6 +4,8 @@ Default sizes are the ones of the paper's authors' release: 2 down-samplings, 2 
 sizes of MUNIT itself are width 64, 4 residual blocks and an MLP of width 256.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -32,9 +34,7 @@ class ResidualBlock(nnx.Module):
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         """Make the block."""
         self.first = PaddedConv(channels, channels, 3, padding=1, norm=instance_norm, rngs=rngs)
-        self.second = PaddedConv(
-            channels, channels, 3, padding=1, norm=instance_norm, activation=identity, rngs=rngs
-        )
+        self.second = PaddedConv(channels, channels, 3, padding=1, norm=instance_norm, activation=identity, rngs=rngs)
 
     def __call__(self, x: Image) -> Image:
         """Apply the block."""
@@ -64,9 +64,7 @@ class ContentEncoder(nnx.Module):
         self.stem = PaddedConv(1, width, 7, padding=3, norm=instance_norm, rngs=rngs)
         self.down = nnx.List(
             [
-                PaddedConv(
-                    width * 2**i, width * 2 ** (i + 1), 4, stride=2, padding=1, norm=instance_norm, rngs=rngs
-                )
+                PaddedConv(width * 2**i, width * 2 ** (i + 1), 4, stride=2, padding=1, norm=instance_norm, rngs=rngs)
                 for i in range(downsamplings)
             ]
         )
@@ -88,10 +86,7 @@ class StyleEncoder(nnx.Module):
         widths = [width * 2 ** min(level, 2) for level in range(downsamplings + 1)]
         self.stem = PaddedConv(1, width, 7, padding=3, rngs=rngs)
         self.down = nnx.List(
-            [
-                PaddedConv(i, o, 4, stride=2, padding=1, rngs=rngs)
-                for i, o in zip(widths, widths[1:], strict=False)
-            ]
+            [PaddedConv(i, o, 4, stride=2, padding=1, rngs=rngs) for i, o in itertools.pairwise(widths)]
         )
         self.head = nnx.Linear(widths[-1], style, kernel_init=KAIMING, rngs=rngs)
 
@@ -110,10 +105,7 @@ class StyleMLP(nnx.Module):
         """Make a 3-layer perceptron for `blocks` adaptive blocks of `channels` channels."""
         widths = [style, width, width, blocks * 4 * channels]
         self.layers = nnx.List(
-            [
-                nnx.Linear(i, o, kernel_init=KAIMING, rngs=rngs)
-                for i, o in zip(widths, widths[1:], strict=False)
-            ]
+            [nnx.Linear(i, o, kernel_init=KAIMING, rngs=rngs) for i, o in itertools.pairwise(widths)]
         )
         self.shape = (blocks, 4, channels)
 
@@ -134,10 +126,7 @@ class Decoder(nnx.Module):
         self.mlp = StyleMLP(style, mlp, blocks, widths[0], rngs=rngs)
         self.blocks = nnx.List([AdaptiveResidualBlock(widths[0], rngs=rngs) for _ in range(blocks)])
         self.up = nnx.List(
-            [
-                UpsampledConv(i, o, norm=LayerNorm(o, rngs=rngs), rngs=rngs)
-                for i, o in zip(widths, widths[1:], strict=False)
-            ]
+            [UpsampledConv(i, o, norm=LayerNorm(o, rngs=rngs), rngs=rngs) for i, o in itertools.pairwise(widths)]
         )
         self.head = PaddedConv(width, 1, 7, padding=3, activation=jnp.tanh, rngs=rngs)
 
@@ -164,6 +153,8 @@ class AutoEncoder(nnx.Module):
 class MUNIT(nnx.Module):
     """Both domains' auto-encoders: G_AB decodes A's content with a style of B, G_BA the other way round."""
 
+    TERMS = ("image", "content", "style", "cycle")
+
     def __init__(
         self,
         width: int = 32,
@@ -189,9 +180,7 @@ class MUNIT(nnx.Module):
         style_a, style_b = self._prior_styles(len(b), len(a), key)
         return self.b.decode(self.a.content(a), style_b), self.a.decode(self.b.content(b), style_a)
 
-    def objectives(
-        self, a: Gray, b: Gray, key: PRNGKeyArray
-    ) -> tuple[dict[str, Float[Array, ""]], tuple[Gray, Gray]]:
+    def objectives(self, a: Gray, b: Gray, key: PRNGKeyArray) -> tuple[dict[str, Float[Array, ""]], tuple[Gray, Gray]]:
         """Return the unweighted translation losses by name and (G_AB(a), G_BA(b)) (MUNIT, section 4).
 
         `image`: each image is rebuilt from its own codes (equation 2); `content` and `style`: the codes are

@@ -7,6 +7,8 @@ from jaxtyping import Array, Float
 
 from cxr_jax.models.layers import KAIMING, Image, UpConv, max_pool
 
+GROUPS = 8
+
 
 class DoubleConv(nnx.Module):
     """Twice: 3x3 convolution, group norm, ReLU."""
@@ -18,7 +20,7 @@ class DoubleConv(nnx.Module):
             return nnx.Conv(channels, channels_out, (3, 3), kernel_init=KAIMING, rngs=rngs)
 
         def norm() -> nnx.GroupNorm:
-            return nnx.GroupNorm(channels_out, num_groups=min(8, channels_out), rngs=rngs)
+            return nnx.GroupNorm(channels_out, num_groups=GROUPS, rngs=rngs)
 
         self.convs = nnx.List([conv(channels_in), conv(channels_out)])
         self.norms = nnx.List([norm(), norm()])
@@ -39,11 +41,11 @@ class UNet(nnx.Module):
     """
 
     def __init__(self, width: int = 64, depth: int = 4, *, rngs: nnx.Rngs):
-        """Make a U-Net with `depth` poolings whose first stage has `width` channels (a multiple of 8)."""
+        """Make a U-Net with `depth` poolings whose first stage has `width` channels, a multiple of 8 (the groups)."""
+        if width % GROUPS:
+            raise ValueError(f"width must be a multiple of {GROUPS}, found {width}")
         widths = [width * 2**level for level in range(depth + 1)]
-        self.encoder = nnx.List(
-            [DoubleConv(i, o, rngs=rngs) for i, o in zip([1, *widths[:-1]], widths, strict=True)]
-        )
+        self.encoder = nnx.List([DoubleConv(i, o, rngs=rngs) for i, o in zip([1, *widths[:-1]], widths, strict=True)])
         self.upconvs = nnx.List([UpConv(w, w // 2, rngs=rngs) for w in reversed(widths[1:])])
         self.decoder = nnx.List([DoubleConv(w, w // 2, rngs=rngs) for w in reversed(widths[1:])])
         self.head = nnx.Conv(width, 1, (1, 1), rngs=rngs)

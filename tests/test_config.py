@@ -1,0 +1,94 @@
+"""Configs: the shipped ones are valid, every wrong one is told."""
+
+import math
+
+import pytest
+
+from configs import segmentation, transfer
+from cxr_jax import config
+
+PRESETS = ["", "small", "small_augmented", "phantom"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("module", [segmentation, transfer])
+def test_shipped_configs_are_valid_and_survive_json(module, preset):
+    experiment = config.parse(module.get_config(preset))
+    stored = config.to_json(experiment)
+    assert config.parse(stored) == experiment
+    assert config.differences(stored, stored) == []
+
+
+def test_the_paper_protocol_is_the_default():
+    experiment = config.parse(transfer.get_config())
+    assert (experiment.source, experiment.target, experiment.image_size) == ("jsrt", "montgomery", 256)
+    assert experiment.transfer.warmup_epochs == 20
+    training = experiment.pretraining
+    assert (training.epochs, training.batch_size, training.learning_rate, training.weight_decay) == (150, 4, 1e-4, 5e-4)
+    assert not experiment.augmentation.moves
+    assert not experiment.augmentation.recolours
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("label_frac", 7.0, r"config.label_frac must be in \[0, 1\], found 7.0"),
+        ("label_frac", -1.0, "config.label_frac must be in"),
+        ("label_frac", math.nan, "config.label_frac must be a float, found nan"),
+        ("label_frac", "half", "config.label_frac must be a float, found 'half'"),
+        ("source", "jrst", "config.source must be one of jsrt, montgomery"),
+        ("target", "hospital", "config.target must be one of jsrt, montgomery"),
+        ("task", "lung", "config.task must be one of lungs, heart, clavicles; found 'lung'"),
+        ("method", "magic", "config.method must be one of segmentation, transfer"),
+        ("fold", 5, r"config.fold must be in \[0, 4\]"),
+        ("image_size", 100, "config.image_size must be a multiple of 16, at least 32, for segmenter 'unet'"),
+        ("image_size", 16, "config.image_size must be a multiple of 16, at least 32"),
+        ("segmenter.name", "vnet", "config.segmenter.name must be one of unet; found 'vnet'"),
+        ("segmenter.wdith", 8, "config.segmenter.wdith is unknown; the sizes of unet are width, depth"),
+        ("segmenter.width", 0, r"config.segmenter.width must be in \[1, 4096\], found 0"),
+        ("segmenter.width", 12, "must be a multiple of 8"),
+        ("translator.name", "pix2pix", "config.translator.name must be one of munit; found 'pix2pix'"),
+        ("translator.width", 1.5, "config.translator.width must be a int, found 1.5"),
+        ("pretraining.epochs", 0, "config.pretraining.epochs must be in"),
+        ("pretraining.schedule", "linear", "config.pretraining.schedule must be one of constant, cosine"),
+        ("transfer.warmup_epochs", 0, "config.transfer.warmup_epochs must be in"),
+        ("transfer.average", 1.0, "config.transfer.average must be in"),
+        ("transfer.weights.cycle", -1.0, "config.transfer.weights.cycle must be in"),
+        ("transfer.weights.cylce", 1.0, "config.transfer.weights must name"),
+        ("augmentation.scale", (1.2, 0.8), "config.augmentation.scale must be in"),
+        ("augmentation.scale", 0.8, "config.augmentation.scale must be 2 numbers"),
+        ("colour", 3, "config.colour is unknown; the fields of config are method, seed"),
+    ],
+)
+def test_every_wrong_value_is_named(path, value, message):
+    wrong = transfer.get_config().to_dict()
+    *parents, last = path.split(".")
+    section = wrong
+    for name in parents:
+        section = section[name]
+    section[last] = value
+    with pytest.raises(config.ConfigError, match=message):
+        config.parse(wrong)
+
+
+def test_missing_parts_are_named():
+    without = transfer.get_config().to_dict()
+    del without["translator"]
+    with pytest.raises(config.ConfigError, match=r"config.translator is missing; method 'transfer' needs it"):
+        config.parse(without)
+    del without["seed"]
+    with pytest.raises(config.ConfigError, match=r"config.seed is missing"):
+        config.parse(without)
+
+
+def test_differences_name_the_fields():
+    one = config.to_json(config.parse(transfer.get_config()))
+    other = config.to_json(config.parse(transfer.get_config("phantom")))
+    lines = config.differences(one, other)
+    assert "config.source: 'jsrt' / 'phantom/a'" in lines
+    assert any(line.startswith("config.transfer.epochs: ") for line in lines)
+
+
+def test_unknown_preset():
+    with pytest.raises(ValueError, match=r"unknown preset 'tiny'"):
+        transfer.get_config("tiny")

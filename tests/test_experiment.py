@@ -1,0 +1,150 @@
+"""Whole runs at the smallest size: results, resuming, evaluating again, and what is refused."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from cxr_jax import checkpoints, config, experiment, inference, training, transfer
+from cxr_jax.data import radiographs
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tfds_dir):
+    """Return work directory and results of an uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("run")
+    return workdir, experiment.train(tiny.experiment(), workdir, tfds_dir, None)
+
+
+def test_results_name_what_made_them(finished):
+    workdir, results = finished
+    assert json.loads((workdir / "results.json").read_text()) == json.loads(json.dumps(results))
+    for name in ("command", "config", "seed", "commit", "device", "versions", "source", "target", "data"):
+        assert results[name], name
+    assert (results["label_frac"], results["image_size"], results["labelled_images"]) == (0.0, 32, 0)
+    for part in ("source", "source_only", "transfer"):
+        for metric in ("jaccard", "dice"):
+            values = list(results["test"][part][metric]["per_image"].values())
+            assert len(values) == 32
+            assert results["test"][part][metric]["mean"] == pytest.approx(np.mean(values))
+            assert results["test"][part][metric]["std"] == pytest.approx(np.std(values, ddof=1))
+    tested = results["test"]["transfer"]["jaccard"]["per_image"]
+    assert all(name.startswith("phantom_b") for name in tested)
+    assert "transfer" in experiment.screen(results)
+
+
+def test_everything_a_person_looks_at_is_there(finished):
+    workdir, _ = finished
+    for name in ("source_only", "transfer"):
+        assert (workdir / "overlays" / f"{name}.png").stat().st_size > 1000
+    for stage in ("pretraining", "warmup", "transfer"):
+        assert list((workdir / stage / "tensorboard").iterdir())
+        rows = [json.loads(line) for line in (workdir / stage / "scalars.jsonl").read_text().splitlines()]
+        assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
+    assert {"segmentation_a", "cycle", "adversarial", "discriminator_a", "score"} <= set(rows[-1])
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path, tfds_dir, monkeypatch):
+    workdir, results = finished
+    save = checkpoints.Checkpoints.save
+    for stage, epoch in (("pretraining", 1), ("warmup", 1), ("transfer", 1)):
+
+        def stop(store, at, *rest, stage=stage, epoch=epoch):
+            save(store, at, *rest)
+            store.wait()
+            if store._directory.parent.name == stage and at == epoch:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(checkpoints.Checkpoints, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            experiment.train(tiny.experiment(), tmp_path, tfds_dir, None)
+    monkeypatch.setattr(checkpoints.Checkpoints, "save", save)
+    again = experiment.train(tiny.experiment(), tmp_path, tfds_dir, None)
+    assert again["test"] == results["test"]
+    for stage in ("pretraining", "warmup", "transfer"):
+        log = f"{stage}/scalars.jsonl"
+        assert (tmp_path / log).read_text() == (workdir / log).read_text()
+
+
+def test_evaluate_gives_the_same_figures_and_trains_nothing(finished, tfds_dir, monkeypatch):
+    workdir, results = finished
+    monkeypatch.setattr(training, "train", None)
+    again = experiment.evaluate(tiny.experiment(), workdir, tfds_dir, None)
+    assert again["test"] == results["test"]
+
+
+def test_label_free_training_never_reads_a_target_mask(finished, tmp_path, tfds_dir, monkeypatch):
+    _, results = finished
+    load = radiographs.load
+
+    def scrambled(name, *arguments):
+        data = load(name, *arguments)
+        if name != "phantom/b":
+            return data
+        return radiographs.Radiographs(data.name, data.images, 1 - data.masks, data.ids)
+
+    monkeypatch.setattr(experiment, "load", scrambled)
+    other = experiment.train(tiny.experiment(), tmp_path, tfds_dir, None)
+    assert other["epochs"] == results["epochs"]
+    assert other["test"]["source"] == results["test"]["source"]
+    model, twin = (inference.restore(path).model for path in (tmp_path, finished[0]))
+    for one, two in zip(jax.tree.leaves(model), jax.tree.leaves(twin), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_pools_hold_no_mask_of_an_unlabelled_image(tfds_dir):
+    data = radiographs.load("phantom/b", "lungs", 32, tfds_dir)[np.arange(4)]
+    pools = transfer.make_pools(data, data, np.array([True, False, False, True]))
+    assert [bool(mask.any()) for mask in pools.b_masks] == [True, False, False, True]
+
+
+def test_a_target_without_labels_is_qualitative_and_has_no_labelled_share(tmp_path, tfds_dir, monkeypatch):
+    load = radiographs.load
+
+    def unlabelled(name, *arguments):
+        data = load(name, *arguments)
+        masks = None if name == "phantom/b" else data.masks
+        return radiographs.Radiographs(data.name, data.images, masks, data.ids)
+
+    monkeypatch.setattr(experiment, "load", unlabelled)
+    with pytest.raises(config.ConfigError, match=r"has no labels for heart; config.label_frac must be 0, found 0.5"):
+        experiment.train(tiny.experiment(task="heart", label_frac=0.5), tmp_path / "half", tfds_dir, None)
+    results = experiment.train(tiny.experiment(task="heart"), tmp_path / "none", tfds_dir, None)
+    assert set(results["test"]) == {"source"}
+    assert (tmp_path / "none" / "overlays" / "transfer.png").exists()
+
+
+def test_a_workdir_of_another_config_is_refused(finished, tfds_dir):
+    workdir, _ = finished
+    with pytest.raises(experiment.WorkdirError, match=r"belongs to another config[^$]*config.seed: 0 / 1"):
+        experiment.train(tiny.experiment(seed=1), workdir, tfds_dir, None)
+
+
+def test_evaluating_what_was_never_trained(tmp_path, tfds_dir):
+    with pytest.raises(checkpoints.CheckpointError, match=r"there is no checkpoint in"):
+        experiment.evaluate(tiny.experiment(), tmp_path, tfds_dir, None)
+
+
+def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
+    workdir, results = finished
+    predictor = inference.restore(workdir)
+    assert predictor.epoch == results["epochs"]["transfer"]
+    image = radiographs.load("phantom/b", "lungs", 128, tfds_dir).images[0, ..., 0]
+    framed = np.pad(image, ((10, 20), (30, 0))).astype(np.uint16) * 16
+    mask = predictor(framed)
+    assert mask.shape == framed.shape
+    assert mask.dtype == bool
+    assert not mask[:10].any()
+    with pytest.raises(ValueError, match=r"expected one grey image"):
+        predictor(np.zeros((4, 4, 3)))
+    segmenter = inference.restore(workdir / "pretraining")
+    assert segmenter.predict(np.zeros((1, 32, 32, 1), np.uint8)).shape == (1, 32, 32, 1)
+
+
+def test_labels_of_the_target_enter_where_they_are_kept(tmp_path, tfds_dir):
+    results = experiment.train(tiny.experiment(label_frac=0.1), tmp_path, tfds_dir, None)
+    assert results["labelled_images"] == 10
+    rows = [json.loads(line) for line in (tmp_path / "transfer" / "scalars.jsonl").read_text().splitlines()]
+    assert rows[-1]["segmentation_b"] > 0

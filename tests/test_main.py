@@ -1,0 +1,78 @@
+"""The command line: what is refused is refused at once, with a reason."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "main.py", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Flag --config must have a value other than None"),
+        (["--config=configs/transfer.py", "--config.lable_frac=0.5"], "lable_frac"),
+        (["--config=configs/transfer.py", "--config.label_frac=7"], r"config.label_frac must be in [0, 1], found 7.0"),
+        (["--config=configs/transfer.py", "--config.label_frac=half"], "half"),
+        (["--config=configs/transfer.py", "--config.segmenter.name=vnet"], "must be one of unet; found 'vnet'"),
+        (["--config=configs/transfer.py", "0.5"], "unexpected arguments: 0.5"),
+        (["--config=configs/transfer.py", "--mode=dream"], "train|evaluate"),
+    ],
+)
+def test_wrong_input_is_a_usage_error(arguments, message, tmp_path):
+    result = run(*arguments, f"--workdir={tmp_path / 'run'}")
+    assert result.returncode != 0
+    assert message in result.stdout + result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_that_is_not_there_says_where_to_get_it(tmp_path):
+    folders = [f"--data_dir={tmp_path / 'data'}", f"--manual_dir={tmp_path / 'manual'}"]
+    result = run("--config=configs/transfer.py", f"--workdir={tmp_path / 'run'}", *folders)
+    assert result.returncode != 0
+    assert "'jsrt' could not be prepared" in result.stdout + result.stderr
+    assert "Japanese Society of Radiological Technology" in result.stdout + result.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_process_continues_and_ends_as_if_it_had_not_been(tmp_path, tfds_dir):
+    small = ["--config=configs/transfer.py:phantom", "--config.image_size=32", "--config.segmenter.depth=2"]
+    small += ["--config.pretraining.epochs=3", "--config.transfer.warmup_epochs=2", "--config.transfer.epochs=3"]
+    small += [f"--data_dir={tfds_dir}"]
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
+    whole = run(*small, f"--workdir={tmp_path / 'whole'}", **cache)
+    assert whole.returncode == 0, whole.stderr
+    for after in (8, 16, 24):
+        process = subprocess.Popen(
+            [sys.executable, "main.py", *small, f"--workdir={tmp_path / 'parts'}"],
+            cwd=ROOT,
+            env=os.environ | cache,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(after)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    parts = run(*small, f"--workdir={tmp_path / 'parts'}", **cache)
+    assert parts.returncode == 0, parts.stderr
+    assert parts.stdout.splitlines()[:-1] == whole.stdout.splitlines()[:-1]
+    for stage in ("pretraining", "warmup", "transfer"):
+        log = f"{stage}/scalars.jsonl"
+        assert (tmp_path / "parts" / log).read_text() == (tmp_path / "whole" / log).read_text()

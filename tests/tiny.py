@@ -1,0 +1,22 @@
+"""The smallest experiment that has every part."""
+
+from configs import transfer
+from cxr_jax import config
+
+
+def experiment(**changes) -> config.Experiment:
+    """Return the phantom transfer at 32x32, two epochs a stage, with `changes` such as `transfer__epochs=3`."""
+    plain = transfer.get_config("phantom")
+    plain.image_size = 32
+    plain.segmenter.update(width=8, depth=2)
+    plain.translator.update(width=4, blocks=1, mlp=8)
+    plain.discriminator.width = 4
+    plain.pretraining.update(epochs=2, batch_size=16)
+    plain.transfer.update(warmup_epochs=1, epochs=2, batch_size=16)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        section = plain
+        for name in parents:
+            section = section[name]
+        section[last] = value
+    return config.parse(plain)
