@@ -94,13 +94,17 @@ def inside_heart(heart: Heart, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def inside_mediastinum(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The band of vessels and airways between the lungs, with the aortic arch on the patient's left."""
+    """The band of vessels and airways between the lungs, and what fills the gap from heart to diaphragm.
+
+    The aortic arch stands out on the patient's left.
+    """
     arch = patient.aorta * np.exp(-(((y - 0.31) / 0.045) ** 2))
     trunk = 0.03 * np.exp(-(((y - 0.43) / 0.06) ** 2))
     flare = 0.02 * np.clip((y - 0.6) / 0.2, 0, 1)
     left = patient.mediastinum + arch + trunk + flare
     right = patient.mediastinum + 0.6 * trunk + flare
-    return (x < left) & (x > -right)
+    below_heart = (y > patient.heart.y) & inside_heart(patient.heart, x, y - 0.05)
+    return (x < left) & (x > -right) | below_heart
 
 
 def inside_clavicle(bone: Clavicle, out: np.ndarray, y: np.ndarray) -> np.ndarray:

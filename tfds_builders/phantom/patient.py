@@ -102,9 +102,7 @@ def draw_patient(rng: np.random.Generator, disease: str) -> Patient:
     rib_count, rib_drop = rng.integers(8, 11), u(0.1, 0.18)
     return Patient(
         lungs=tuple(_lung(rng, apex_y, angle_y, width, higher) for higher in (0.02, 0.0)),
-        heart=Heart(
-            u(0.03, 0.075), u(0.57, 0.63), u(0.15, 0.205), u(0.115, 0.145), u(0.35, 0.8), u(0.0, 0.16)
-        ),
+        heart=Heart(u(0.03, 0.075), u(0.57, 0.63), u(0.15, 0.205), u(0.115, 0.145), u(0.35, 0.8), u(0.0, 0.16)),
         clavicles=tuple(_clavicle(rng, apex_y) for _ in range(2)),
         ribs=tuple(_ribs(rng, apex_y, angle_y, rib_count, rib_drop) for _ in range(2)),
         lesions=_lesions(rng, disease),
@@ -136,9 +134,7 @@ def _lung(rng: np.random.Generator, apex_y: float, angle_y: float, width: float,
 def _clavicle(rng: np.random.Generator, apex_y: float) -> Clavicle:
     u = rng.uniform
     inner_y = apex_y + u(0.08, 0.13)
-    return Clavicle(
-        u(0.035, 0.06), inner_y, u(0.24, 0.29), inner_y - u(0.04, 0.11), u(0.016, 0.021), u(-0.012, 0.004)
-    )
+    return Clavicle(u(0.035, 0.06), inner_y, u(0.24, 0.29), inner_y - u(0.04, 0.11), u(0.016, 0.021), u(-0.012, 0.004))
 
 
 def _ribs(rng: np.random.Generator, apex_y: float, angle_y: float, count: int, drop: float) -> Ribs:
@@ -157,13 +153,10 @@ def _lesions(rng: np.random.Generator, disease: str) -> tuple[Lesion, ...]:
     u = rng.uniform
     sick = u()
     if disease == "nodule":
-        return (Lesion(rng.integers(2), u(0.15, 0.7), u(0.4, 0.85), u(0.012, 0.025), u(0.1, 0.2)),) * (
-            sick < 0.6
-        )
+        return (Lesion(rng.integers(2), u(0.15, 0.7), u(0.4, 0.85), u(0.012, 0.025), u(0.1, 0.2)),) * (sick < 0.6)
     if disease == "tuberculosis":
         count = rng.integers(1, 6) * (sick < 0.4)
         return tuple(
-            Lesion(rng.integers(2), u(0.1, 0.6), u(0.35, 0.85), u(0.03, 0.08), u(0.1, 0.3))
-            for _ in range(count)
+            Lesion(rng.integers(2), u(0.1, 0.6), u(0.35, 0.85), u(0.03, 0.08), u(0.1, 0.3)) for _ in range(count)
         )
     raise ValueError(f"unknown disease {disease!r}: 'nodule' or 'tuberculosis'")

@@ -39,8 +39,8 @@ SCANNERS = {
         view=(0.97, 1.07),
         stretch=(0.98, 1.02),
         shift=(-0.02, 0.02),
-        base=(0.26, 0.36),
-        saturation=(1.6, 2.1),
+        base=(0.3, 0.4),
+        saturation=(1.7, 2.2),
         gamma=(0.9, 1.1),
         heel=(-0.03, 0.03),
         blur=(0.002, 0.003),
@@ -55,7 +55,7 @@ SCANNERS = {
         shift=(-0.03, 0.03),
         base=(0.0, 0.01),
         saturation=(0.6, 1.0),
-        gamma=(2.5, 3.4),
+        gamma=(2.3, 3.1),
         heel=(-0.12, 0.12),
         blur=(0.003, 0.005),
         noise=(0.008, 0.016),
@@ -156,10 +156,7 @@ def expose(
     white = 1 - math.exp(-1.6 * exposure.saturation)
     grey = np.minimum((1 - np.exp(-exposure.saturation * thick)) / white, 1) ** exposure.gamma
     grey = exposure.base + (1 - exposure.base) * grey
-    grey = (
-        grey
-        + exposure.noise * ndimage.gaussian_filter(rng.standard_normal(grey.shape, np.float32), 0.5) / 0.6
-    )
+    grey = grey + exposure.noise * ndimage.gaussian_filter(rng.standard_normal(grey.shape, np.float32), 0.5) / 0.6
     (_labels if exposure.labels else _letters)(grey, across, down)
     return np.where(exposed(across, down), np.clip(grey * 255 + 0.5, 0, 255), 0).astype(np.uint8)
 
@@ -180,7 +177,5 @@ def _glyph(text: str, across: np.ndarray, down: np.ndarray) -> np.ndarray:
     """The text's ink in the unit square."""
     ink = np.array([[c == "X" for c in row] for row in GLYPHS[text]])
     inside = (across >= 0) & (across < 1) & (down >= 0) & (down < 1)
-    row, column = (
-        np.clip((at * n).astype(int), 0, n - 1) for at, n in zip((down, across), ink.shape, strict=True)
-    )
+    row, column = (np.clip((at * n).astype(int), 0, n - 1) for at, n in zip((down, across), ink.shape, strict=True))
     return inside & ink[row, column]
