@@ -6,11 +6,12 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flax import nnx
+from ml_collections import ConfigDict
 
 from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.data.radiographs import DATASETS, TASKS
@@ -76,9 +77,9 @@ class Experiment:
     transfer: Transfer | None = None
 
 
-def parse(config: Mapping[str, Any]) -> Experiment:
-    """Return the checked experiment of a config (a plain or ml_collections mapping); raise `ConfigError`."""
-    plain = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+def parse(config: ConfigDict | Mapping[str, Any]) -> Experiment:
+    """Return the checked experiment of a config; raise `ConfigError`."""
+    plain = config.to_dict() if isinstance(config, ConfigDict) else config
     experiment = _build(Experiment, plain, "config")
     _check(experiment)
     return experiment
@@ -225,7 +226,7 @@ def network_sizes(section: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in section.items() if name != "name"}
 
 
-def _one_of(path: str, value: Any, valid: typing.Iterable[str]) -> None:
+def _one_of(path: str, value: Any, valid: Iterable[str]) -> None:
     if value not in valid:
         raise ConfigError(f"{path} must be one of {', '.join(valid)}; found {value!r}")
 

@@ -88,9 +88,7 @@ def match(files: Mapping[str, File], pattern: str) -> dict[tuple[str, ...], File
     return found
 
 
-def require(
-    found: Collection[str], expected: Collection[str], what: str, folder: Path, instructions: str
-) -> None:
+def require(found: Collection[str], expected: Collection[str], what: str, folder: Path, instructions: str) -> None:
     """Raise `FileNotFoundError` unless the files `found` in `folder` are those `expected`."""
     missing, unexpected = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or unexpected:

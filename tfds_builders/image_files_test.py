@@ -196,9 +196,7 @@ def test_other_formats_are_not_decoded():
 
 def test_shrinking_averages_areas():
     image = np.random.default_rng(0).uniform(0, 255, (24, 36)).astype(np.float32)
-    np.testing.assert_allclose(
-        image_files.resize(image, (8, 6)), downscale_local_mean(image, (3, 6)), rtol=1e-5
-    )
+    np.testing.assert_allclose(image_files.resize(image, (8, 6)), downscale_local_mean(image, (3, 6)), rtol=1e-5)
     assert image_files.square_radiograph(image, 12).shape == (12, 12, 1)
 
 

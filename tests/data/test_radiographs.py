@@ -14,8 +14,8 @@ def test_body_frame_drops_black_borders():
 
 
 def test_normalise_stretches_to_the_full_range():
-    image = np.array([[50.0, 100.0], [75.0, 150.0]])
-    np.testing.assert_array_equal(radiographs.normalise(image), [[0, 128], [64, 255]])
+    image = np.array([[50.0, 90.0], [75.0, 150.0]])
+    np.testing.assert_array_equal(radiographs.normalise(image), [[0, 102], [64, 255]])
     assert not radiographs.normalise(np.full((3, 3), 7.0)).any()
 
 

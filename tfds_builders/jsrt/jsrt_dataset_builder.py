@@ -143,8 +143,7 @@ def read_img(file: File) -> Float[np.ndarray, "h h"]:
     film = np.frombuffer(content, ">u2").reshape(IMG_SIDE, IMG_SIDE)
     if film.max() > TWELVE_BITS:
         raise DownloadError(
-            f"{file.name}: expected values of 12 bits (at most {TWELVE_BITS}), found {film.max()}; "
-            "download it again"
+            f"{file.name}: expected values of 12 bits (at most {TWELVE_BITS}), found {film.max()}; download it again"
         )
     return (TWELVE_BITS - film.astype(np.float32)) * np.float32(255 / TWELVE_BITS)
 

@@ -140,9 +140,7 @@ def test_archives(manual, masks):
     shutil.make_archive(str(packed / "scratch"), masks, manual, "scratch")
     shutil.rmtree(manual)
     assert_prepared(prepare(packed))
-    assert sorted(path.suffix for path in packed.iterdir()) == sorted(
-        [".zip", f".{masks.removesuffix('tar')}"]
-    )
+    assert sorted(path.suffix for path in packed.iterdir()) == sorted([".zip", f".{masks.removesuffix('tar')}"])
 
 
 def test_the_manual_directory_is_asked_for(tmp_path):
@@ -162,9 +160,7 @@ def test_missing_and_unexpected_files_are_named(manual):
     write_img(manual / "All247images/JPCLN004.IMG", 1)
     assert_fails(manual, FileNotFoundError, r"expected 5 radiographs, found 6; 1 unexpected: JPCLN004\.\n")
     (manual / "All247images/JPCLN004.IMG").unlink()
-    (manual / "scratch/fold1/masks/heart/JPCLN003.gif").rename(
-        manual / "scratch/fold2/masks/heart/JPCLN003.gif"
-    )
+    (manual / "scratch/fold1/masks/heart/JPCLN003.gif").rename(manual / "scratch/fold2/masks/heart/JPCLN003.gif")
     assert_fails(
         manual,
         FileNotFoundError,

@@ -130,9 +130,7 @@ def test_the_manual_directory_is_asked_for(tmp_path):
 def test_missing_files_are_named(manual):
     last = manual / "MontgomerySet/CXR_png/MCUCXR_0104_1.png"
     last.rename(last.with_stem("MCUCXR_0104_0"))
-    assert_fails(
-        manual, FileNotFoundError, r"expected 3 radiographs .*found 3 \(3 normal, 0 with tuberculosis\)"
-    )
+    assert_fails(manual, FileNotFoundError, r"expected 3 radiographs .*found 3 \(3 normal, 0 with tuberculosis\)")
     last.with_stem("MCUCXR_0104_0").rename(last)
     (manual / "MontgomerySet/ManualMask/rightMask/MCUCXR_0017_0.png").unlink()
     assert_fails(
@@ -145,9 +143,7 @@ def test_missing_files_are_named(manual):
 def test_damaged_files_are_named(manual):
     mask = manual / "MontgomerySet/ManualMask/leftMask/MCUCXR_0104_1.png"
     save(mask, drawing("left"))
-    assert_fails(
-        manual, DownloadError, r"leftMask.*0104_1\.png: expected a mask of 768x512 pixels, found 256x256"
-    )
+    assert_fails(manual, DownloadError, r"leftMask.*0104_1\.png: expected a mask of 768x512 pixels, found 256x256")
     save(mask, stretched(drawing("left") + 2 * drawing("right")))
     assert_fails(manual, DownloadError, r"leftMask.*0104_1\.png: expected a binary mask")
     image = manual / "MontgomerySet/CXR_png/MCUCXR_0104_1.png"

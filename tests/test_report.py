@@ -1,0 +1,47 @@
+"""Results files and the documents made of them."""
+
+import json
+
+import pytest
+
+from cxr_jax import report
+
+ROW = {
+    "config": {"task": "lungs"},
+    "command": "python main.py",
+    "seed": 0,
+    "commit": "abc",
+    "device": "cpu",
+    "source": "jsrt",
+    "target": "montgomery",
+    "label_frac": 0.0125,
+    "image_size": 128,
+    "test": {"transfer": {"jaccard": {"mean": 93.456, "std": 2.345, "per_image": {}}}},
+}
+
+
+def test_documents_say_what_the_results_files_say():
+    for path, content in report.written(report.ROOT).items():
+        assert path.read_text() == content, f"{path.name} is out of date: python -m cxr_jax.report"
+
+
+def test_table_has_a_row_a_run(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(ROW))
+    report.add("one", tmp_path, tmp_path)
+    (tmp_path / "results.json").unlink()
+    rows = report.read_results(tmp_path)
+    last = report.table(rows).splitlines()[-1]
+    assert "| 1.25 % | 128 | - | - | 93.46 ± 2.35 |" in last
+    assert (
+        report.insert(f"a\n{report.BEGIN}\nold\n{report.END}\nb", "new") == f"a\n{report.BEGIN}\nnew\n{report.END}\nb"
+    )
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(report.ReportError, match="there is no"):
+        report.add("one", tmp_path, tmp_path)
+    (tmp_path / "bad.json").write_text(json.dumps({"name": "bad"}))
+    with pytest.raises(report.ReportError, match="lacks command, config"):
+        report.read_results(tmp_path)
+    with pytest.raises(report.ReportError, match=r"README.md lacks the lines"):
+        report.insert("no markers", "table", "README.md")
