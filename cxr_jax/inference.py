@@ -68,15 +68,15 @@ def restore(directory: str | Path) -> Predictor:
 
 def _direct(experiment: config.Experiment, checkpoint: Path) -> tuple[Any, Callable]:
     """Restore a segmenter: M_A(x)."""
-    graph, parameters = segmentation.build(experiment, jax.random.key(0))
-    parameters = checkpoints.restore_model(checkpoint, parameters)
+    graph, shapes = segmentation.build(experiment, None)
+    parameters = checkpoints.restore_model(checkpoint, shapes)
     return parameters, partial(segmentation.predictor(graph), parameters)
 
 
 def _translated(experiment: config.Experiment, checkpoint: Path) -> tuple[Any, Callable]:
     """Restore a transferred model: M_A(G_BA(x))."""
-    graph, segmenter = segmentation.build(experiment, jax.random.key(0))
-    graphs, parameters = transfer.build(experiment, graph)
+    graph, segmenter = segmentation.build(experiment, None)
+    graphs, parameters = transfer.build(experiment, graph, None)
     views = transfer.Views(graphs)
     blank = jnp.zeros((1, experiment.image_size, experiment.image_size, 1), jnp.uint8)
     reference = jax.eval_shape(views.reference, parameters["translator"], blank, blank)

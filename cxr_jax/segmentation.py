@@ -39,8 +39,8 @@ class SegmenterState:
     key: PRNGKeyArray
 
 
-def build(experiment: config.Experiment, key: PRNGKeyArray) -> tuple[nnx.GraphDef, Any]:
-    """Return graph and initial parameters of the experiment's segmenter."""
+def build(experiment: config.Experiment, key: PRNGKeyArray | None) -> tuple[nnx.GraphDef, Any]:
+    """Return graph and initial parameters of the experiment's segmenter; without a key, shapes alone."""
     section = experiment.segmenter
     return initialise(SEGMENTERS[section["name"]], key, **config.network_sizes(section))
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
 from cxr_jax import config, evaluation, optimisers, pictures, platform, steps
 from cxr_jax.data import augmentation, sampling
@@ -39,9 +39,11 @@ class Sides(NamedTuple):
     validation: Radiographs
 
 
-def build(experiment: config.Experiment, segmenter: nnx.GraphDef) -> tuple[steps.Graphs, dict[str, Any]]:
-    """Return the networks' graphs and the initial parameters of translator and discriminators."""
-    key_translator, key_a, key_b = jax.random.split(jax.random.fold_in(jax.random.key(experiment.seed), 1), 3)
+def build(
+    experiment: config.Experiment, segmenter: nnx.GraphDef, key: PRNGKeyArray | None
+) -> tuple[steps.Graphs, dict[str, Any]]:
+    """Return the graphs and the initial parameters of translator and discriminators; without a key, shapes alone."""
+    key_translator, key_a, key_b = (None,) * 3 if key is None else jax.random.split(key, 3)
     translator, critic = experiment.translator, experiment.discriminator
     graph, parameters = initialise(TRANSLATORS[translator["name"]], key_translator, **config.network_sizes(translator))
     sizes = config.network_sizes(critic)
@@ -188,7 +190,8 @@ def transfer(
     """
     settings = experiment.transfer
     segmenter_graph, segmenter_parameters = segmenter
-    graphs, parameters = build(experiment, segmenter_graph)
+    key_init, key_train = jax.random.split(jax.random.fold_in(jax.random.key(experiment.seed), 1))
+    graphs, parameters = build(experiment, segmenter_graph, key_init)
     steps_per_epoch = max(1, min(len(source.training), len(target.training)) // settings.batch_size)
     tools = make_optimisers(settings, steps_per_epoch)
     pools = make_pools(source.training, target.training, labelled)
@@ -220,8 +223,7 @@ def transfer(
         )
 
     stored = config.to_json(experiment)
-    key = jax.random.fold_in(jax.random.key(experiment.seed), 2)
-    start = steps.initial_state(**parameters, segmenter=segmenter_parameters, optimisers=tools, key=key)
+    start = steps.initial_state(**parameters, segmenter=segmenter_parameters, optimisers=tools, key=key_train)
     warm = train(stage("warmup", settings.warmup_epochs, supervised=False), start, workdir, stored)
     return views, train(stage("transfer", settings.epochs, supervised=True), warm.state, workdir, stored)
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
-from cxr_jax import steps
+from cxr_jax import checkpoints, steps
 from cxr_jax.models import DISCRIMINATORS, SEGMENTERS, TRANSLATORS, initialise
 
 KEY = jax.random.key(0)
@@ -33,7 +33,7 @@ def setting(request):
 
 
 def differs(one, other) -> list[bool]:
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    pairs = zip(*(jax.tree.leaves(checkpoints.to_host(tree)) for tree in (one, other)), strict=True)
     return [not np.array_equal(x, y) for x, y in pairs]
 
 

@@ -24,8 +24,13 @@ from cxr_jax.models.layers import (
 )
 
 Gray = Float[Array, "b h w 1"]
-Content = Float[Array, "b h/4 w/4 c"]
+GrayA = Float[Array, "n h w 1"]
+GrayB = Float[Array, "m h w 1"]
+Content = Float[Array, "b p q c"]  # p, q: height and width down-sampled
 Style = Float[Array, "b s"]
+StyleA = Float[Array, "n s"]
+StyleB = Float[Array, "m s"]
+Reference = dict[str, Float[Array, "_ s"]]
 
 
 class ResidualBlock(nnx.Module):
@@ -175,12 +180,14 @@ class MUNIT(nnx.Module):
         """Return the number by which height and width must be divisible (the style encoder halves 4 times)."""
         return 2 ** max(downsamplings, 4)
 
-    def translate(self, a: Gray, b: Gray, key: PRNGKeyArray) -> tuple[Gray, Gray]:
+    def translate(self, a: GrayA, b: GrayB, key: PRNGKeyArray) -> tuple[GrayA, GrayB]:
         """Return G_AB(a) and G_BA(b) with styles drawn from the prior, as the discriminators see them."""
         style_a, style_b = self._prior_styles(len(b), len(a), key)
         return self.b.decode(self.a.content(a), style_b), self.a.decode(self.b.content(b), style_a)
 
-    def objectives(self, a: Gray, b: Gray, key: PRNGKeyArray) -> tuple[dict[str, Float[Array, ""]], tuple[Gray, Gray]]:
+    def objectives(
+        self, a: GrayA, b: GrayB, key: PRNGKeyArray
+    ) -> tuple[dict[str, Float[Array, ""]], tuple[GrayA, GrayB]]:
         """Return the unweighted translation losses by name and (G_AB(a), G_BA(b)) (MUNIT, section 4).
 
         `image`: each image is rebuilt from its own codes (equation 2); `content` and `style`: the codes are
@@ -211,24 +218,24 @@ class MUNIT(nnx.Module):
         a_to_b = self.b.decode(self.a.content(a), style_b)
         return self.a.decode(self.b.content(a_to_b), self.a.style(a))
 
-    def reference(self, a: Gray, b: Gray) -> dict[str, Style]:
+    def reference(self, a: GrayA, b: GrayB) -> Reference:
         """Return the style code of each image: what translating to a dataset asks to know of it.
 
         The mean over images, kept as one row, serves `to_a` and `to_b` as well.
         """
         return {"a": self.a.style(a), "b": self.b.style(b)}
 
-    def to_a(self, b: Gray, reference: dict[str, Style]) -> Gray:
+    def to_a(self, b: Gray, reference: Reference) -> Gray:
         """Return G_BA(b): the content of `b` in the mean style of A's reference images (Figure 6b)."""
         style = jnp.broadcast_to(reference["a"].mean(axis=0), (len(b), self.style_size))
         return self.a.decode(self.b.content(b), style)
 
-    def to_b(self, a: Gray, reference: dict[str, Style]) -> Gray:
+    def to_b(self, a: Gray, reference: Reference) -> Gray:
         """Return G_AB(a): the content of `a` in the mean style of B's reference images."""
         style = jnp.broadcast_to(reference["b"].mean(axis=0), (len(a), self.style_size))
         return self.b.decode(self.a.content(a), style)
 
-    def _prior_styles(self, count_a: int, count_b: int, key: PRNGKeyArray) -> tuple[Style, Style]:
+    def _prior_styles(self, count_a: int, count_b: int, key: PRNGKeyArray) -> tuple[StyleA, StyleB]:
         """Draw `count_a` styles of A and `count_b` styles of B from the standard normal prior."""
         key_a, key_b = jax.random.split(key)
         return (
