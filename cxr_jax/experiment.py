@@ -49,8 +49,8 @@ def evaluate(
     experiment: config.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None
 ) -> dict[str, Any]:
     """Test the checkpoints of a finished run again."""
+    inference.restore(workdir / last_stage(experiment))  # what is missing is told before data are prepared
     claim(workdir, experiment)
-    inference.restore(workdir / last_stage(experiment))  # a missing checkpoint is told before data are prepared
     return test(experiment, load_data(experiment, data_dir, manual_dir), workdir)
 
 

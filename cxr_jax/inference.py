@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, UInt8
 
 from cxr_jax import checkpoints, config, evaluation, segmentation, transfer
 from cxr_jax.data.radiographs import body_frame, normalise
+from cxr_jax.views import Views
 from tfds_builders.image_files import resize
 
 STAGES = ("transfer", "pretraining")
@@ -77,7 +78,7 @@ def _translated(experiment: config.Experiment, checkpoint: Path) -> tuple[Any, C
     """Restore a transferred model: M_A(G_BA(x))."""
     graph, segmenter = segmentation.build(experiment, None)
     graphs, parameters = transfer.build(experiment, graph, None)
-    views = transfer.Views(graphs)
+    views = Views(graphs)
     blank = jnp.zeros((1, experiment.image_size, experiment.image_size, 1), jnp.uint8)
     reference = jax.eval_shape(views.reference, parameters["translator"], blank, blank)
     shape = {"segmenter": segmenter, "translator": parameters["translator"], "reference": reference}

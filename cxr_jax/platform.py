@@ -22,7 +22,7 @@ def tune_cpu() -> None:
     """
     release = tuple(int(part) for part in importlib.metadata.version("jaxlib").split(".")[:2])
     flags = os.environ.get("XLA_FLAGS", "")
-    if (0, 10) <= release <= (0, 11) and _FUSION_FLAG not in flags:
+    if (0, 10) <= release <= (0, 12) and _FUSION_FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_FUSION_FLAG}=dot".strip()
 
 

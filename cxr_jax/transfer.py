@@ -13,11 +13,12 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from cxr_jax import config, evaluation, optimisers, pictures, platform, steps
+from cxr_jax import config, evaluation, optimisers, platform, steps
 from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
 from cxr_jax.training import Stage, Trained, train
+from cxr_jax.views import Views
 
 Images = UInt8[Array, "n h w 1"]
 
@@ -133,46 +134,6 @@ def make_pools(source: Radiographs, target: Radiographs, labelled: np.ndarray) -
     return Pools(*map(jnp.asarray, (source.images, source.masks, target.images, b_masks, labelled)))
 
 
-class Views:
-    """What a transferred model `{"segmenter", "translator", "reference"}` makes of images in [0, 255]."""
-
-    def __init__(self, graphs: steps.Graphs):
-        """Compile nothing yet; every view is jitted on first use."""
-        self._graphs = graphs
-        self.segment_target = jax.jit(self._segment_target)
-        self.segment_cycle = jax.jit(self._segment_cycle)
-        self.translate = jax.jit(self._translate)
-        self.reference = jax.jit(lambda parameters, a, b: self._translator(parameters).reference(_read(a), _read(b)))
-
-    def _translator(self, parameters: Any) -> nnx.Module:
-        return nnx.merge(self._graphs.translator, parameters)
-
-    def _segment(self, model: Any, images: Array) -> Bool[Array, "b h w 1"]:
-        return nnx.merge(self._graphs.segmenter, model["segmenter"])(images) > 0
-
-    def _segment_target(self, model: Any, b: Images) -> Bool[Array, "b h w 1"]:
-        """M_A(G_BA(b)), the inference of section IV-C."""
-        return self._segment(model, self._translator(model["translator"]).to_a(_read(b), model["reference"]))
-
-    def _segment_cycle(self, model: Any, a: Images) -> Bool[Array, "b h w 1"]:
-        """M_A(G_BA(G_AB(a))), which A's labels can judge."""
-        return self._segment(model, self._translate(model, a, a)["a_to_b_to_a"])
-
-    def _translate(self, model: Any, a: Images, b: Images) -> dict[str, Array]:
-        """Images in [-1, 1] of both directions and of A's way there and back."""
-        translator, reference = self._translator(model["translator"]), model["reference"]
-        a_to_b = translator.to_b(_read(a), reference)
-        return {
-            "a_to_b": a_to_b,
-            "a_to_b_to_a": translator.to_a(a_to_b, reference),
-            "b_to_a": translator.to_a(_read(b), reference),
-        }
-
-
-def _read(images: Images) -> Float[Array, "b h w 1"]:
-    return sampling.to_network(sampling.to_unit(images))
-
-
 def transfer(
     experiment: config.Experiment,
     segmenter: tuple[nnx.GraphDef, Any],
@@ -219,7 +180,7 @@ def transfer(
             data=pools,
             deploy=deploy,
             validate=validate if supervised else lambda model: {},
-            pictures=lambda model: {"translation": picture(views, model, source.validation, target.validation)},
+            pictures=lambda model: {"translation": views.picture(model, source.validation, target.validation)},
         )
 
     stored = config.to_json(experiment)
@@ -233,21 +194,3 @@ def _reference(views: Views, translator: Any, pools: Pools) -> Any:
     count = min(len(pools.a), len(pools.b))
     codes = evaluation.in_batches(partial(views.reference, translator), pools.a[:count], pools.b[:count])
     return jax.tree.map(lambda code: code.mean(axis=0, keepdims=True), codes)
-
-
-def picture(views: Views, model: Any, source: Radiographs, target: Radiographs, count: int = 6) -> np.ndarray:
-    """Return a grid with a, a to b, a to b to a, b and b to a in its rows, the predicted masks outlined."""
-    few_a, few_b = source[np.arange(min(count, len(source)))], target[np.arange(min(count, len(target)))]
-    shared = min(len(few_a), len(few_b))
-    few_a, few_b = few_a[np.arange(shared)], few_b[np.arange(shared)]
-    images = views.translate(model, few_a.images, few_b.images)
-    masks_a, masks_b = views.segment_cycle(model, few_a.images), views.segment_target(model, few_b.images)
-    return pictures.grid(
-        [
-            pictures.outlined(few_a.images, masks_a, few_a.masks),
-            pictures.grey(images["a_to_b"]),
-            pictures.outlined(images["a_to_b_to_a"], masks_a),
-            pictures.outlined(few_b.images, masks_b),
-            pictures.outlined(images["b_to_a"], masks_b),
-        ]
-    )

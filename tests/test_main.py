@@ -1,5 +1,6 @@
 """The command line: what is refused is refused at once, with a reason."""
 
+import json
 import os
 import signal
 import subprocess
@@ -49,6 +50,17 @@ def test_a_dataset_that_is_not_there_says_where_to_get_it(tmp_path):
     assert result.returncode != 0
     assert "'jsrt' could not be prepared" in result.stdout + result.stderr
     assert "Japanese Society of Radiological Technology" in result.stdout + result.stderr
+
+
+@pytest.mark.slow
+def test_phantom_transfer_mends_what_the_other_scanner_breaks(tmp_path, tfds_dir):
+    result = run("--config=configs/transfer.py:phantom", f"--workdir={tmp_path}", f"--data_dir={tfds_dir}")
+    assert result.returncode == 0, result.stderr
+    test = json.loads((tmp_path / "results.json").read_text())["test"]
+    jaccard = {name: scores["jaccard"]["mean"] for name, scores in test.items()}
+    assert jaccard["source"] > 90
+    assert jaccard["source_only"] < 70
+    assert jaccard["transfer"] > jaccard["source_only"] + 15
 
 
 @pytest.mark.slow

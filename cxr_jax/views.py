@@ -1,0 +1,72 @@
+"""What a transferred model makes of images: translations, masks, and a picture of both."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, UInt8
+
+from cxr_jax import pictures, steps
+from cxr_jax.data import sampling
+from cxr_jax.data.radiographs import Radiographs
+
+Images = UInt8[Array, "n h w 1"]
+
+
+class Views:
+    """What a transferred model `{"segmenter", "translator", "reference"}` makes of images in [0, 255]."""
+
+    def __init__(self, graphs: steps.Graphs):
+        """Compile nothing yet; every view is jitted on first use."""
+        self._graphs = graphs
+        self.segment_target = jax.jit(self._segment_target)
+        self.segment_cycle = jax.jit(self._segment_cycle)
+        self.translate = jax.jit(self._translate)
+        self.reference = jax.jit(lambda parameters, a, b: self._translator(parameters).reference(_read(a), _read(b)))
+
+    def _translator(self, parameters: Any) -> nnx.Module:
+        return nnx.merge(self._graphs.translator, parameters)
+
+    def _segment(self, model: Any, images: Array) -> Bool[Array, "b h w 1"]:
+        return nnx.merge(self._graphs.segmenter, model["segmenter"])(images) > 0
+
+    def _segment_target(self, model: Any, b: Images) -> Bool[Array, "b h w 1"]:
+        """M_A(G_BA(b)), the inference of section IV-C."""
+        return self._segment(model, self._translator(model["translator"]).to_a(_read(b), model["reference"]))
+
+    def _segment_cycle(self, model: Any, a: Images) -> Bool[Array, "b h w 1"]:
+        """M_A(G_BA(G_AB(a))), which A's labels can judge."""
+        return self._segment(model, self._translate(model, a, a)["a_to_b_to_a"])
+
+    def _translate(self, model: Any, a: Images, b: Images) -> dict[str, Array]:
+        """Images in [-1, 1] of both directions and of A's way there and back."""
+        translator, reference = self._translator(model["translator"]), model["reference"]
+        a_to_b = translator.to_b(_read(a), reference)
+        return {
+            "a_to_b": a_to_b,
+            "a_to_b_to_a": translator.to_a(a_to_b, reference),
+            "b_to_a": translator.to_a(_read(b), reference),
+        }
+
+    def picture(
+        self, model: Any, source: Radiographs, target: Radiographs, count: int = 6
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """Return a grid with a, a to b, a to b to a, b and b to a in its rows, the predicted masks outlined."""
+        rows = np.arange(min(count, len(source), len(target)))
+        few_a, few_b = source[rows], target[rows]
+        images = self.translate(model, few_a.images, few_b.images)
+        masks_a, masks_b = self.segment_cycle(model, few_a.images), self.segment_target(model, few_b.images)
+        return pictures.grid(
+            [
+                pictures.outlined(few_a.images, masks_a, few_a.masks),
+                pictures.grey(images["a_to_b"]),
+                pictures.outlined(images["a_to_b_to_a"], masks_a),
+                pictures.outlined(few_b.images, masks_b),
+                pictures.outlined(images["b_to_a"], masks_b),
+            ]
+        )
+
+
+def _read(images: Images) -> Float[Array, "b h w 1"]:
+    return sampling.to_network(sampling.to_unit(images))
