@@ -170,9 +170,14 @@ class MUNIT(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
-        """Make the translator; `mlp` is the width of the perceptron that reads the style."""
-        self.a = AutoEncoder(width, downsamplings, blocks, style, mlp, rngs=rngs)
-        self.b = AutoEncoder(width, downsamplings, blocks, style, mlp, rngs=rngs)
+        """Make the translator; `mlp` is the width of the perceptron that reads the style.
+
+        Both domains start from the same weights, so that translation starts from reconstruction. From different
+        ones it may settle on negatives of the images, to which the cycle and small patches do not object.
+        """
+        key = rngs.params()
+        self.a = AutoEncoder(width, downsamplings, blocks, style, mlp, rngs=nnx.Rngs(params=key))
+        self.b = AutoEncoder(width, downsamplings, blocks, style, mlp, rngs=nnx.Rngs(params=key))
         self.style_size = style
 
     @staticmethod

@@ -65,6 +65,11 @@ def test_translators_keep_the_image_size_and_range(name):
         assert float(jnp.abs(output).max()) <= 1
 
 
+def test_munit_starts_from_the_same_weights_in_both_domains():
+    _, parameters = initialise(MUNIT, KEY, width=4, mlp=8)
+    jax.tree.map(np.testing.assert_array_equal, parameters["a"], parameters["b"])
+
+
 def test_munit_accepts_unequal_batches():
     graph, parameters = initialise(MUNIT, KEY, width=4, mlp=8)
     a, b = jnp.zeros((2, 32, 32, 1)), jnp.zeros((3, 32, 32, 1))
