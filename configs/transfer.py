@@ -38,5 +38,5 @@ def get_config(preset: str = "") -> ConfigDict:
     elif preset == "phantom":
         config.translator.update(width=8, mlp=16)
         config.discriminator.width = 16
-        config.transfer.update(warmup_epochs=12, epochs=12, learning_rate=1e-3, supervised_learning_rate=1e-3)
+        config.transfer.update(warmup_epochs=10, epochs=10, learning_rate=1e-3, supervised_learning_rate=1e-3)
     return config
