@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, PRNGKeyArray, UInt8
 
 from cxr_jax import config, evaluation, losses, optimisers, pictures, platform
 from cxr_jax.data import augmentation, sampling
@@ -30,13 +30,13 @@ class LabelledImages(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SegmenterState:
-    """All that training changes: one plain pytree."""
+    """All that training changes: one plain pytree, of arrays or of whatever a tree map makes of them."""
 
     parameters: Any
     average: Any
     optimiser: optax.OptState
-    step: Int[Array, ""]
-    key: PRNGKeyArray
+    step: Any  # int32 scalar
+    key: Any  # random key
 
 
 def build(experiment: config.Experiment, key: PRNGKeyArray | None) -> tuple[nnx.GraphDef, Any]:

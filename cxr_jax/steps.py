@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from cxr_jax import losses
 
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TransferState:
-    """All that training changes: one plain pytree."""
+    """All that training changes: one plain pytree, of arrays or of whatever a tree map makes of them."""
 
     translator: Parameters
     discriminators: Parameters
@@ -48,8 +48,8 @@ class TransferState:
     discriminative_optimiser: optax.OptState
     supervised_optimiser: optax.OptState
     average: Parameters
-    step: Int[Array, ""]
-    key: PRNGKeyArray
+    step: Any  # int32 scalar
+    key: Any  # random key
 
 
 @dataclass(frozen=True)
