@@ -4,29 +4,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Array, Shaped, UInt8
 from PIL import Image
 from scipy import ndimage
 
 TRUTH, PREDICTION = (64, 224, 64), (255, 64, 64)  # green and red
 
 Pictures = UInt8[np.ndarray, "n h w 3"]
+Stack = Shaped[np.ndarray, "n h w 1"] | Shaped[Array, "n h w 1"]
 
 
-def grey(images: UInt8[np.ndarray, "n h w 1"] | Float[np.ndarray, "n h w 1"]) -> Pictures:
-    """Return RGB copies of uint8 images, or of network images in [-1, 1]."""
+def grey(images: Stack) -> Pictures:
+    """Return RGB copies of uint8 images in [0, 255], or of float images in [-1, 1]."""
     images = np.asarray(images)
     if images.dtype != np.uint8:
         images = np.rint(np.clip((images + 1.0) * 127.5, 0, 255)).astype(np.uint8)
     return np.repeat(images, 3, axis=-1)
 
 
-def outlined(
-    images: np.ndarray,
-    predicted: Bool[np.ndarray, "n h w 1"],
-    truth: UInt8[np.ndarray, "n h w 1"] | None = None,
-) -> Pictures:
-    """Draw the outline of the prediction in red over that of the truth, if there is one, in green."""
+def outlined(images: Stack, predicted: Stack, truth: Stack | None = None) -> Pictures:
+    """Draw the outline of the predicted masks in red over that of the true ones, if there are any, in green."""
     pictures = grey(images)
     for masks, colour in ((truth, TRUTH), (predicted, PREDICTION)):
         if masks is not None:
