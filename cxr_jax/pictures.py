@@ -33,7 +33,7 @@ def outlined(images: Stack, predicted: Stack, truth: Stack | None = None) -> Pic
     return pictures
 
 
-def grid(rows: Sequence[Pictures], gap: int = 2) -> UInt8[np.ndarray, "h w 3"]:
+def grid(rows: Sequence[Pictures], gap: int = 2) -> UInt8[np.ndarray, "height width 3"]:
     """Lay equally sized pictures out, one sequence a row, `gap` black pixels apart."""
     padded = [np.pad(row, ((0, 0), (0, gap), (0, gap), (0, 0))) for row in rows]
     return np.concatenate([np.concatenate(list(row), axis=1) for row in padded], axis=0)
