@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Shaped, UInt8
 
 from tfds_builders.image_files import resize
 
@@ -105,7 +105,7 @@ def load(
     )
 
 
-def body_frame(image: UInt8[np.ndarray, "h w"]) -> tuple[slice, slice]:
+def body_frame(image: Shaped[np.ndarray, "h w"]) -> tuple[slice, slice]:
     """Return the bounding box of the pixels above 5 % of the maximum: the image without its black frame.
 
     An image that is black throughout keeps its whole frame.
@@ -117,7 +117,7 @@ def body_frame(image: UInt8[np.ndarray, "h w"]) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def normalise(image: np.ndarray) -> UInt8[np.ndarray, "h w"]:
+def normalise(image: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """Stretch an image from its own minimum and maximum to 0 and 255; a constant image becomes 0."""
     low, high = float(image.min()), float(image.max())
     if high <= low:
