@@ -28,6 +28,7 @@ def get_config(preset: str = "") -> ConfigDict:
         "schedule": "constant",
         "average": 0.0,
         "weights": {"adversarial": 1.0, "image": 10.0, "style": 1.0, "content": 1.0, "cycle": 1.0},
+        "looks": {"a": 1.0, "b": 0.0},
     }
     if preset in ("small", "small_augmented"):
         config.translator.width = 8

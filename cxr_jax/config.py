@@ -55,6 +55,7 @@ class Transfer:
     schedule: str
     average: float
     weights: Mapping[str, float]  # of the generative step's terms
+    looks: Mapping[str, float]  # of the looks ("a", "b") in which M_A sees images; the paper's is a alone
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,12 @@ def _check(experiment: Experiment) -> None:
                 raise ConfigError(f"config.{name} is missing; method 'transfer' needs it")
         _check_training("config.transfer", experiment.transfer)
         _within("config.transfer.warmup_epochs", experiment.transfer.warmup_epochs, 1, math.inf)
-        for name, weight in experiment.transfer.weights.items():
-            _within(f"config.transfer.weights.{name}", weight, 0, math.inf)
+        for section in ("weights", "looks"):
+            for name, weight in getattr(experiment.transfer, section).items():
+                _within(f"config.transfer.{section}.{name}", weight, 0, math.inf)
+        looks = experiment.transfer.looks
+        if set(looks) != {"a", "b"} or not any(looks.values()):
+            raise ConfigError(f"config.transfer.looks must weigh a and b, one of them above 0; found {dict(looks)}")
         parts += [
             ("translator", experiment.translator, TRANSLATORS),
             ("discriminator", experiment.discriminator, DISCRIMINATORS),

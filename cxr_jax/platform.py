@@ -39,19 +39,15 @@ def epoch_runner(iteration: Callable[[Any, Any], tuple[Any, Any]], steps: int) -
     """Return `run(state, data) -> (state, mean metrics)`: `steps` iterations on the device.
 
     On an accelerator the epoch is one `lax.scan`. On a CPU, where convolutions inside a loop body take XLA's
-    slow path, the steps are dispatched one by one. The state is donated either way, and metrics stay on the
-    device.
+    slow path, the steps are dispatched one by one, so the parts of `iteration` must be jitted. Metrics stay on
+    the device.
     """
     mean = jax.jit(lambda rows: jax.tree.map(lambda *values: jnp.mean(jnp.stack(values)), *rows))
-
-    @partial(jax.jit, donate_argnums=0)
-    def step(state: Any, data: Any) -> tuple[Any, Any]:
-        return iteration(state, data)
 
     def dispatched(state: Any, data: Any) -> tuple[Any, Any]:
         rows = []
         for _ in range(steps):
-            state, metrics = step(state, data)
+            state, metrics = iteration(state, data)
             rows.append(metrics)
         return state, mean(rows)
 

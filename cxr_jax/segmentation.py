@@ -51,8 +51,9 @@ def make_iteration(
     settings: config.Pretraining,
     augment: augmentation.Augmentation,
 ) -> Callable[[SegmenterState, LabelledImages], tuple[SegmenterState, dict[str, Array]]]:
-    """Return one training iteration: draw, augment, descend, average."""
+    """Return one training iteration, jitted: draw, augment, descend, average."""
 
+    @partial(jax.jit, donate_argnums=0)
     def iteration(state: SegmenterState, data: LabelledImages) -> tuple[SegmenterState, dict[str, Array]]:
         key_order, key_draw = jax.random.split(state.key)
         key_geometry, key_intensity = jax.random.split(jax.random.fold_in(key_draw, state.step))

@@ -148,16 +148,19 @@ def make_generative_step(graphs: Graphs, optimiser: optax.GradientTransformation
 def make_supervised_step(
     graphs: Graphs,
     optimiser: optax.GradientTransformation,
+    looks: Mapping[str, float],
     *,
     target_labels: bool,
     perturb: Callable[[Gray, PRNGKeyArray], Gray] = lambda images, key: images,
 ) -> Step:
     """Return the step in which the segmentation loss moves M_A, G_AB and G_BA (Figure 6).
 
-    A's images count as recovered samples G_BA(G_AB(a)); B's as translated ones G_BA(b), where they have a
-    label. Without `target_labels` nothing of B enters. `perturb` is the augmentation of intensities in front
-    of M_A, which must stay differentiable.
+    `looks` weighs the looks in which M_A is shown an image. In the look of A, the paper's, A's images are
+    recovered samples G_BA(G_AB(a)) and B's are translated ones G_BA(b), where they have a label. In the look of
+    B, which the paper does not have, they are G_AB(a) and b. Without `target_labels` nothing of B enters.
+    `perturb` is the augmentation of intensities in front of M_A, which must stay differentiable.
     """
+    shown = {look: weight for look, weight in looks.items() if weight > 0}
 
     def supervised_step(state: TransferState, batch: Batch, key: PRNGKeyArray) -> tuple[TransferState, Metrics]:
         key_style, key_a, key_b = jax.random.split(key, 3)
@@ -165,12 +168,17 @@ def make_supervised_step(
         def objective(parameters: Parameters) -> tuple[Float[Array, ""], Metrics]:
             segment = nnx.merge(graphs.segmenter, parameters["segmenter"])
             translator = nnx.merge(graphs.translator, parameters["translator"])
-            recovered = perturb(translator.recover_a(batch.a, key_style), key_a)
-            terms = {"segmentation_a": losses.cross_entropy(segment(recovered), batch.a_masks)}
+
+            def loss(samples: Mapping[str, Gray], key: PRNGKeyArray, *truth: Array) -> Float[Array, ""]:
+                terms = {look: losses.cross_entropy(segment(perturb(samples[look], key)), *truth) for look in shown}
+                return sum(shown[look] * term for look, term in terms.items())
+
+            a_to_b, recovered = translator.there_and_back(batch.a, key_style)
+            terms = {"segmentation_a": loss({"a": recovered, "b": a_to_b}, key_a, batch.a_masks)}
             if target_labels:
-                translated = translator.to_a(batch.b, translator.reference(batch.a, batch.b))
-                logits = segment(perturb(translated, key_b))
-                terms["segmentation_b"] = losses.cross_entropy(logits, batch.b_masks, batch.b_labelled)
+                b_to_a = translator.to_a(batch.b, translator.reference(batch.a, batch.b))
+                truth = batch.b_masks, batch.b_labelled
+                terms["segmentation_b"] = loss({"a": b_to_a, "b": batch.b}, key_b, *truth)
             return sum(terms.values()), terms
 
         parameters = {"segmenter": state.segmenter, "translator": state.translator}

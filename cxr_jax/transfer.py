@@ -1,6 +1,6 @@
 """The transfer from A to B: warm-up of the translator, then all three steps alternate (paper, section IV-C)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -71,35 +71,52 @@ def make_optimisers(settings: config.Transfer, steps_per_epoch: int) -> steps.Op
     )
 
 
-def make_iteration(
-    experiment: config.Experiment, graphs: steps.Graphs, tools: steps.Optimisers, *, supervised: bool
-) -> Callable[[steps.TransferState, Pools], tuple[steps.TransferState, steps.Metrics]]:
-    """Return one iteration: draw and augment a batch, then the two steps of the warm-up, or all three."""
+def make_turns(experiment: config.Experiment, graphs: steps.Graphs, tools: steps.Optimisers) -> tuple[steps.Step, ...]:
+    """Return the discriminative, the generative and the supervised step, each compiled by itself.
+
+    So warm-up and transfer share the programs of the first two.
+    """
     settings, augment = experiment.transfer, experiment.augmentation
 
     def perturb(images: Float[Array, "b h w 1"], key: jax.Array) -> Float[Array, "b h w 1"]:
         unit = augmentation.intensity(augment, key, sampling.from_network(images))
         return sampling.to_network(unit)
 
-    turns = [
+    labels = experiment.label_frac > 0
+    turns = (
         steps.make_discriminative_step(graphs, tools.discriminative),
         steps.make_generative_step(graphs, tools.generative, settings.weights),
-    ]
-    if supervised:
-        labels = experiment.label_frac > 0
-        turns.append(steps.make_supervised_step(graphs, tools.supervised, target_labels=labels, perturb=perturb))
+        steps.make_supervised_step(graphs, tools.supervised, settings.looks, target_labels=labels, perturb=perturb),
+    )
+    return tuple(jax.jit(turn, donate_argnums=0) for turn in turns)
 
-    def iteration(state: steps.TransferState, pools: Pools) -> tuple[steps.TransferState, steps.Metrics]:
-        key_order, key_draw = jax.random.split(state.key)
-        keys = jax.random.split(jax.random.fold_in(key_draw, state.step), 1 + len(turns))
-        batch = draw_batch(pools, key_order, keys[0], state.step, settings.batch_size, augment)
-        terms = {}
-        for turn, key in zip(turns, keys[1:], strict=True):
-            state, step_terms = turn(state, batch, key)
-            terms |= step_terms
+
+def make_iteration(
+    experiment: config.Experiment, turns: Sequence[steps.Step]
+) -> Callable[[steps.TransferState, Pools], tuple[steps.TransferState, steps.Metrics]]:
+    """Return one iteration: draw and augment a batch, take each turn with it, average the weights."""
+    settings = experiment.transfer
+
+    @jax.jit
+    def draw(key: jax.Array, step: Array, pools: Pools) -> tuple[steps.Batch, jax.Array]:
+        key_order, key_draw = jax.random.split(key)
+        keys = jax.random.split(jax.random.fold_in(key_draw, step), 1 + len(turns))
+        batch = draw_batch(pools, key_order, keys[0], step, settings.batch_size, experiment.augmentation)
+        return batch, keys[1:]
+
+    @partial(jax.jit, donate_argnums=0)
+    def finish(state: steps.TransferState) -> steps.TransferState:
         current = {"segmenter": state.segmenter, "translator": state.translator}
         average = optax.incremental_update(current, state.average, 1.0 - settings.average)
-        return replace(state, average=average, step=state.step + 1), terms
+        return replace(state, average=average, step=state.step + 1)
+
+    def iteration(state: steps.TransferState, pools: Pools) -> tuple[steps.TransferState, steps.Metrics]:
+        batch, keys = draw(state.key, state.step, pools)
+        terms = {}
+        for turn, key in zip(turns, keys, strict=True):
+            state, step_terms = turn(state, batch, key)
+            terms |= step_terms
+        return finish(state), terms
 
     return iteration
 
@@ -155,8 +172,9 @@ def transfer(
     graphs, parameters = build(experiment, segmenter_graph, key_init)
     steps_per_epoch = max(1, min(len(source.training), len(target.training)) // settings.batch_size)
     tools = make_optimisers(settings, steps_per_epoch)
+    turns = make_turns(experiment, graphs, tools)
     pools = make_pools(source.training, target.training, labelled)
-    views = Views(graphs)
+    views = Views(graphs, settings.looks)
 
     def deploy(state: steps.TransferState) -> dict[str, Any]:
         reference = _reference(views, state.average["translator"], pools)
@@ -172,7 +190,7 @@ def transfer(
         return values
 
     def stage(name: str, epochs: int, *, supervised: bool) -> Stage:
-        iteration = make_iteration(experiment, graphs, tools, supervised=supervised)
+        iteration = make_iteration(experiment, turns if supervised else turns[:2])
         return Stage(
             name=name,
             epochs=epochs,

@@ -1,5 +1,6 @@
 """What a transferred model makes of images: translations, masks, and a picture of both."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -17,9 +18,10 @@ Images = UInt8[Array, "n h w 1"]
 class Views:
     """What a transferred model `{"segmenter", "translator", "reference"}` makes of images in [0, 255]."""
 
-    def __init__(self, graphs: steps.Graphs):
-        """Compile nothing yet; every view is jitted on first use."""
+    def __init__(self, graphs: steps.Graphs, looks: Mapping[str, float]):
+        """Compile nothing yet; every view is jitted on first use. `looks` is what the model was trained with."""
         self._graphs = graphs
+        self._looks = {look: weight for look, weight in looks.items() if weight > 0}
         self.segment_target = jax.jit(self._segment_target)
         self.segment_cycle = jax.jit(self._segment_cycle)
         self.translate = jax.jit(self._translate)
@@ -28,16 +30,20 @@ class Views:
     def _translator(self, parameters: Any) -> nnx.Module:
         return nnx.merge(self._graphs.translator, parameters)
 
-    def _segment(self, model: Any, images: Array) -> Bool[Array, "b h w 1"]:
-        return nnx.merge(self._graphs.segmenter, model["segmenter"])(images) > 0
+    def _segment(self, model: Any, looks: Mapping[str, Array]) -> Bool[Array, "b h w 1"]:
+        """Segment one image in each of its looks; the weighted mean of the logits decides."""
+        segment = nnx.merge(self._graphs.segmenter, model["segmenter"])
+        return sum(weight * segment(looks[look]) for look, weight in self._looks.items()) > 0
 
     def _segment_target(self, model: Any, b: Images) -> Bool[Array, "b h w 1"]:
-        """M_A(G_BA(b)), the inference of section IV-C."""
-        return self._segment(model, self._translator(model["translator"]).to_a(_read(b), model["reference"]))
+        """M_A(G_BA(b)), the inference of section IV-C; in the look of B, M_A(b)."""
+        b_to_a = self._translator(model["translator"]).to_a(_read(b), model["reference"])
+        return self._segment(model, {"a": b_to_a, "b": _read(b)})
 
     def _segment_cycle(self, model: Any, a: Images) -> Bool[Array, "b h w 1"]:
-        """M_A(G_BA(G_AB(a))), which A's labels can judge."""
-        return self._segment(model, self._translate(model, a, a)["a_to_b_to_a"])
+        """M_A(G_BA(G_AB(a))), which A's labels can judge; in the look of B, M_A(G_AB(a))."""
+        images = self._translate(model, a, a)
+        return self._segment(model, {"a": images["a_to_b_to_a"], "b": images["a_to_b"]})
 
     def _translate(self, model: Any, a: Images, b: Images) -> dict[str, Array]:
         """Images in [-1, 1] of both directions and of A's way there and back."""

@@ -37,12 +37,17 @@ def differs(one, other) -> list[bool]:
     return [not np.array_equal(x, y) for x, y in pairs]
 
 
-def make(name, graphs, tools, *, target_labels=True):
+PAPER = {"a": 1.0, "b": 0.0}
+BOTH = {"a": 1.0, "b": 1.0}
+LOOK_OF_B = {"a": 0.0, "b": 1.0}
+
+
+def make(name, graphs, tools, *, target_labels=True, looks=PAPER):
     if name == "discriminative":
         return jax.jit(steps.make_discriminative_step(graphs, tools.discriminative))
     if name == "generative":
         return jax.jit(steps.make_generative_step(graphs, tools.generative, WEIGHTS))
-    return jax.jit(steps.make_supervised_step(graphs, tools.supervised, target_labels=target_labels))
+    return jax.jit(steps.make_supervised_step(graphs, tools.supervised, looks, target_labels=target_labels))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +80,16 @@ def test_supervised_gradient_reaches_segmenter_and_both_translators(setting):
         assert any(differs(state.translator[domain]["decode"], after.translator[domain]["decode"]))
 
 
+def test_in_the_look_of_b_supervision_stops_at_the_translation_to_b(setting):
+    graphs, tools, state, batch = setting
+    after, _ = make("supervised", graphs, tools, target_labels=False, looks=LOOK_OF_B)(state, batch, KEY)
+    assert all(differs(state.segmenter, after.segmenter))
+    assert any(differs(state.translator["a"]["content"], after.translator["a"]["content"]))
+    assert any(differs(state.translator["b"]["decode"], after.translator["b"]["decode"]))
+    assert not any(differs(state.translator["b"]["content"], after.translator["b"]["content"]))
+    assert not any(differs(state.translator["a"]["decode"], after.translator["a"]["decode"]))
+
+
 def test_discriminative_step_moves_both_discriminators(setting):
     graphs, tools, state, batch = setting
     after, _ = make("discriminative", graphs, tools)(state, batch, KEY)
@@ -82,9 +97,10 @@ def test_discriminative_step_moves_both_discriminators(setting):
         assert any(differs(state.discriminators[domain], after.discriminators[domain]))
 
 
-def test_an_unlabelled_image_of_b_contributes_nothing(setting):
+@pytest.mark.parametrize("looks", [PAPER, BOTH])
+def test_an_unlabelled_image_of_b_contributes_nothing(setting, looks):
     graphs, tools, state, batch = setting
-    step = make("supervised", graphs, tools)
+    step = make("supervised", graphs, tools, looks=looks)
     other_b = batch.b.at[1].set(-batch.b[1])
     other_masks = batch.b_masks.at[1].set(1 - batch.b_masks[1])
     with_label, _ = step(state, batch, KEY)

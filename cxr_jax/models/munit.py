@@ -217,11 +217,11 @@ class MUNIT(nnx.Module):
         }
         return terms, (a_to_b, b_to_a)
 
-    def recover_a(self, a: Gray, key: PRNGKeyArray) -> Gray:
-        """Return G_BA(G_AB(a)), by a style of B from the prior and back by A's own style (Figure 6a)."""
+    def there_and_back(self, a: Gray, key: PRNGKeyArray) -> tuple[Gray, Gray]:
+        """Return G_AB(a), in a style of B from the prior, and G_BA(G_AB(a)), in A's own style (Figure 6a)."""
         _, style_b = self._prior_styles(0, len(a), key)
         a_to_b = self.b.decode(self.a.content(a), style_b)
-        return self.a.decode(self.b.content(a_to_b), self.a.style(a))
+        return a_to_b, self.a.decode(self.b.content(a_to_b), self.a.style(a))
 
     def reference(self, a: GrayA, b: GrayB) -> Reference:
         """Return the style code of each image: what translating to a dataset asks to know of it.

@@ -58,7 +58,7 @@ def test_translators_keep_the_image_size_and_range(name):
     translator = nnx.merge(graph, parameters)
     a, b = jax.random.uniform(KEY, (2, 3, 32, 32, 1), minval=-1.0)
     reference = translator.reference(a, b)
-    outputs = [*translator.translate(a, b, KEY), translator.recover_a(a, KEY)]
+    outputs = [*translator.translate(a, b, KEY), *translator.there_and_back(a, KEY)]
     outputs += [translator.to_a(b, reference), translator.to_b(a, reference)]
     for output in outputs:
         assert output.shape == a.shape
