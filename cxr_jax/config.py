@@ -20,6 +20,7 @@ from cxr_jax.models import DISCRIMINATORS, SEGMENTERS, TRANSLATORS
 
 METHODS = ("segmentation", "transfer")
 SCHEDULES = ("constant", "cosine")
+LOOKS = ("a", "b")
 
 
 class ConfigError(ValueError):
@@ -55,7 +56,8 @@ class Transfer:
     schedule: str
     average: float
     weights: Mapping[str, float]  # of the generative step's terms
-    looks: Mapping[str, float]  # of the looks ("a", "b") in which M_A sees images; the paper's is a alone
+    supervised_looks: Mapping[str, float]  # weights of the looks ("a", "b") in which M_A learns; the paper: a alone
+    target_look: str  # in which M_A segments a target image; the paper: a, translated
 
 
 @dataclass(frozen=True)
@@ -159,12 +161,10 @@ def _check(experiment: Experiment) -> None:
                 raise ConfigError(f"config.{name} is missing; method 'transfer' needs it")
         _check_training("config.transfer", experiment.transfer)
         _within("config.transfer.warmup_epochs", experiment.transfer.warmup_epochs, 1, math.inf)
-        for section in ("weights", "looks"):
+        for section in ("weights", "supervised_looks"):
             for name, weight in getattr(experiment.transfer, section).items():
                 _within(f"config.transfer.{section}.{name}", weight, 0, math.inf)
-        looks = experiment.transfer.looks
-        if set(looks) != {"a", "b"} or not any(looks.values()):
-            raise ConfigError(f"config.transfer.looks must weigh a and b, one of them above 0; found {dict(looks)}")
+        _check_looks(experiment.transfer)
         parts += [
             ("translator", experiment.translator, TRANSLATORS),
             ("discriminator", experiment.discriminator, DISCRIMINATORS),
@@ -187,6 +187,18 @@ def _check_training(path: str, training: Pretraining | Transfer) -> None:
             _within(f"{path}.{name}", value, 0, 0.99999)
         elif isinstance(value, float):
             _within(f"{path}.{name}", value, 0, math.inf)
+
+
+def _check_looks(settings: Transfer) -> None:
+    looks = settings.supervised_looks
+    if set(looks) != set(LOOKS):
+        raise ConfigError(f"config.transfer.supervised_looks must weigh {', '.join(LOOKS)}; found {', '.join(looks)}")
+    _one_of("config.transfer.target_look", settings.target_look, LOOKS)
+    if not looks[settings.target_look]:
+        raise ConfigError(
+            f"config.transfer.target_look is {settings.target_look!r}, in which M_A does not learn: "
+            f"config.transfer.supervised_looks.{settings.target_look} is 0"
+        )
 
 
 def _check_augmentation(augmentation: Augmentation) -> None:

@@ -75,10 +75,10 @@ def _direct(experiment: config.Experiment, checkpoint: Path) -> tuple[Any, Calla
 
 
 def _translated(experiment: config.Experiment, checkpoint: Path) -> tuple[Any, Callable]:
-    """Restore a transferred model: M_A(G_BA(x)), or whatever looks it was trained on."""
+    """Restore a transferred model: M_A(G_BA(x)), or M_A(x) where that is the target's look."""
     graph, segmenter = segmentation.build(experiment, None)
     graphs, parameters = transfer.build(experiment, graph, None)
-    views = Views(graphs, experiment.transfer.looks)
+    views = Views(graphs, experiment.transfer.target_look)
     blank = jnp.zeros((1, experiment.image_size, experiment.image_size, 1), jnp.uint8)
     reference = jax.eval_shape(views.reference, parameters["translator"], blank, blank)
     shape = {"segmenter": segmenter, "translator": parameters["translator"], "reference": reference}

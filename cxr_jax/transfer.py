@@ -86,7 +86,9 @@ def make_turns(experiment: config.Experiment, graphs: steps.Graphs, tools: steps
     turns = (
         steps.make_discriminative_step(graphs, tools.discriminative),
         steps.make_generative_step(graphs, tools.generative, settings.weights),
-        steps.make_supervised_step(graphs, tools.supervised, settings.looks, target_labels=labels, perturb=perturb),
+        steps.make_supervised_step(
+            graphs, tools.supervised, settings.supervised_looks, target_labels=labels, perturb=perturb
+        ),
     )
     return tuple(jax.jit(turn, donate_argnums=0) for turn in turns)
 
@@ -174,7 +176,7 @@ def transfer(
     tools = make_optimisers(settings, steps_per_epoch)
     turns = make_turns(experiment, graphs, tools)
     pools = make_pools(source.training, target.training, labelled)
-    views = Views(graphs, settings.looks)
+    views = Views(graphs, settings.target_look)
 
     def deploy(state: steps.TransferState) -> dict[str, Any]:
         reference = _reference(views, state.average["translator"], pools)

@@ -18,10 +18,14 @@ Images = UInt8[Array, "n h w 1"]
 class Views:
     """What a transferred model `{"segmenter", "translator", "reference"}` makes of images in [0, 255]."""
 
-    def __init__(self, graphs: steps.Graphs, looks: Mapping[str, float]):
-        """Compile nothing yet; every view is jitted on first use. `looks` is what the model was trained with."""
+    def __init__(self, graphs: steps.Graphs, look: str):
+        """Compile nothing yet; every view is jitted on first use.
+
+        `look` is "a", where M_A segments a target image translated to A as in the paper, or "b", where it
+        segments the image as it is.
+        """
         self._graphs = graphs
-        self._looks = {look: weight for look, weight in looks.items() if weight > 0}
+        self._look = look
         self.segment_target = jax.jit(self._segment_target)
         self.segment_cycle = jax.jit(self._segment_cycle)
         self.translate = jax.jit(self._translate)
@@ -31,9 +35,7 @@ class Views:
         return nnx.merge(self._graphs.translator, parameters)
 
     def _segment(self, model: Any, looks: Mapping[str, Array]) -> Bool[Array, "b h w 1"]:
-        """Segment one image in each of its looks; the weighted mean of the logits decides."""
-        segment = nnx.merge(self._graphs.segmenter, model["segmenter"])
-        return sum(weight * segment(looks[look]) for look, weight in self._looks.items()) > 0
+        return nnx.merge(self._graphs.segmenter, model["segmenter"])(looks[self._look]) > 0
 
     def _segment_target(self, model: Any, b: Images) -> Bool[Array, "b h w 1"]:
         """M_A(G_BA(b)), the inference of section IV-C; in the look of B, M_A(b)."""
