@@ -6,7 +6,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cxr_jax import checkpoints, config, experiment, platform
+from cxr_jax import checkpoints, config, experiment, platform, table1
 from cxr_jax.data.radiographs import DatasetError
 from cxr_jax.training import TrainingDiverged
 
@@ -44,10 +44,14 @@ def main(argv: list[str]) -> None:
         plan = config.parse(CONFIG.value)
         workdir = Path(WORKDIR.value or default_workdir())
         run = {"train": experiment.train, "evaluate": experiment.evaluate}[MODE.value]
-        results = run(plan, workdir, DATA_DIR.value, MANUAL_DIR.value)
+        where = workdir, DATA_DIR.value, MANUAL_DIR.value
+        if isinstance(plan, config.Table1):
+            summary = table1.screen(table1.run(plan, *where, run))
+        else:
+            summary = experiment.screen(run(plan, *where))
     except USER_ERRORS as error:
         raise app.UsageError(str(error)) from error
-    print(experiment.screen(results))
+    print(summary)
     print(f"  results, checkpoints, pictures and logs: {workdir}")
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import itertools
 import json
 import math
 import types
@@ -18,7 +19,7 @@ from cxr_jax.data.radiographs import DATASETS, TASKS
 from cxr_jax.data.splits import FOLDS
 from cxr_jax.models import DISCRIMINATORS, SEGMENTERS, TRANSLATORS
 
-METHODS = ("segmentation", "transfer")
+METHODS = ("segmentation", "transfer", "table1")
 SCHEDULES = ("constant", "cosine")
 LOOKS = ("a", "b")
 
@@ -68,7 +69,7 @@ class Experiment:
     seed: int
     task: str
     source: str
-    target: str
+    target: str | None  # None: the segmenter is tested on the source alone
     image_size: int
     fold: int
     label_frac: float
@@ -80,15 +81,60 @@ class Experiment:
     transfer: Transfer | None = None
 
 
-def parse(config: ConfigDict | Mapping[str, Any]) -> Experiment:
-    """Return the checked experiment of a config; raise `ConfigError`."""
+@dataclass(frozen=True)
+class Table1:
+    """Every segmenter on every task in every fold (paper, section VI-A): a grid of experiments."""
+
+    method: str
+    protocol: str  # what the rows are called: rows of different protocols are never mixed
+    source: str
+    image_size: int
+    segmenters: Mapping[str, Mapping[str, Any]]  # sizes by name
+    tasks: tuple[str, ...]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    augmentation: Augmentation
+    pretraining: Pretraining
+
+    def experiments(self) -> dict[str, Experiment]:
+        """Return the experiment of each cell of the grid by the name of its folder."""
+        return {
+            f"{name}/{task}_fold{fold}_seed{seed}": Experiment(
+                method="segmentation",
+                seed=seed,
+                task=task,
+                source=self.source,
+                target=None,
+                image_size=self.image_size,
+                fold=fold,
+                label_frac=0.0,
+                segmenter={"name": name, **sizes},
+                augmentation=self.augmentation,
+                pretraining=self.pretraining,
+            )
+            for name, sizes in self.segmenters.items()
+            for task, fold, seed in itertools.product(self.tasks, self.folds, self.seeds)
+        }
+
+
+def parse(config: ConfigDict | Mapping[str, Any]) -> Experiment | Table1:
+    """Return the checked experiment, or grid of experiments, of a config; raise `ConfigError`."""
     plain = config.to_dict() if isinstance(config, ConfigDict) else config
-    experiment = _build(Experiment, plain, "config")
-    _check(experiment)
-    return experiment
+    if plain.get("method") != "table1":
+        experiment = _build(Experiment, plain, "config")
+        _check(experiment)
+        return experiment
+    table = _build(Table1, plain, "config")
+    for name in ("segmenters", "tasks", "folds", "seeds"):
+        values = getattr(table, name)
+        if not values or len(set(values)) < len(values):
+            raise ConfigError(f"config.{name} must name at least one, and each once; found {values!r}")
+    for experiment in table.experiments().values():
+        _check(experiment)
+    return table
 
 
-def to_json(experiment: Experiment) -> dict[str, Any]:
+def to_json(experiment: Experiment | Table1) -> dict[str, Any]:
     """Return the experiment as JSON values, the form in which configs are stored and compared."""
     return json.loads(json.dumps(dataclasses.asdict(experiment)))
 
@@ -129,9 +175,13 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return _build(hint, value, path)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
-        if not isinstance(value, list | tuple) or len(value) != len(arguments):
-            raise ConfigError(f"{path} must be {len(arguments)} numbers, found {value!r}")
-        return tuple(_convert(part, item, path) for part, item in zip(arguments, value, strict=True))
+        any_length = arguments[-1] is Ellipsis
+        if not isinstance(value, list | tuple) or not (any_length or len(value) == len(arguments)):
+            raise ConfigError(
+                f"{path} must be {'a tuple' if any_length else f'{len(arguments)} numbers'}, found {value!r}"
+            )
+        parts = [arguments[0]] * len(value) if any_length else arguments
+        return tuple(_convert(part, item, path) for part, item in zip(parts, value, strict=True))
     if origin is not None:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{path} must be a mapping, found {value!r}")
@@ -148,7 +198,8 @@ def _check(experiment: Experiment) -> None:
     _one_of("config.method", experiment.method, METHODS)
     _one_of("config.task", experiment.task, TASKS)
     _one_of("config.source", experiment.source, DATASETS)
-    _one_of("config.target", experiment.target, DATASETS)
+    if experiment.target is not None or experiment.method == "transfer":
+        _one_of("config.target", experiment.target, DATASETS)
     _within("config.label_frac", experiment.label_frac, 0, 1)
     _within("config.fold", experiment.fold, 0, FOLDS - 1)
     _within("config.seed", experiment.seed, 0, 2**31 - 1)
