@@ -1,4 +1,4 @@
-"""Table I as Markdown and LaTeX, and Figure 7, from the rows in `docs/results/table1.json` and the published figures."""
+"""Table I as Markdown and LaTeX, and Figure 7, from the rows of `docs/results/table1.json` and published figures."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ def figure7(rows: Sequence[Row], path: Path) -> None:
     for axis, organ in zip(axes, ORGANS, strict=True):
         entries = [_ours(row) for row in rows if row["organ"] == organ]
         entries += [_theirs(name, *cell[organ][0]) for name, cell in TABLE1.items() if organ in cell]
-        for place, (label, mean, reach, ours) in enumerate(reversed(entries)):
+        for place, (_, mean, reach, ours) in enumerate(reversed(entries)):
             colour = "tab:blue" if ours else "tab:gray"
             axis.errorbar(mean, place, xerr=reach or None, fmt="o", color=colour, capsize=3)
         axis.set_yticks(range(len(entries)), [entry[0] for entry in reversed(entries)])

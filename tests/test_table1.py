@@ -74,7 +74,7 @@ def test_spreads_are_over_folds_and_over_images():
 
 def row(segmenter="unet", organ="lungs", seed=0, mean=95.0) -> dict:
     spread = {"mean": mean, "std_folds": 0.5, "std_images": 1.5, "per_fold": [mean - 0.5, mean + 0.5]}
-    fields = dict(protocol="paper", image_size=128, folds=[0, 1], device="cpu", commit="abc")
+    fields = {"protocol": "paper", "image_size": 128, "folds": [0, 1], "device": "cpu", "commit": "abc"}
     return {"segmenter": segmenter, "organ": organ, "seed": seed, "jaccard": spread, "dice": spread, **fields}
 
 
