@@ -1,7 +1,7 @@
 """Training and testing of segmenters alone: M_A's pre-training (paper, section V-B)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray, UInt8
 from cxr_jax import config, evaluation, losses, optimisers, pictures, platform
 from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
-from cxr_jax.models import SEGMENTERS, initialise
+from cxr_jax.models import SEGMENTERS, initialise, join, split_statistics
 from cxr_jax.training import Stage, Trained, train
 
 
@@ -33,14 +33,15 @@ class SegmenterState:
     """All that training changes: one plain pytree, of arrays or of whatever a tree map makes of them."""
 
     parameters: Any
-    average: Any
+    statistics: Any  # running statistics of batch norm; empty without
+    average: Any  # of the parameters
     optimiser: optax.OptState
     step: Any  # int32 scalar
     key: Any  # random key
 
 
 def build(experiment: config.Experiment, key: PRNGKeyArray | None) -> tuple[nnx.GraphDef, Any]:
-    """Return graph and initial parameters of the experiment's segmenter; without a key, shapes alone."""
+    """Return graph and initial variables of the experiment's segmenter; without a key, shapes alone."""
     section = experiment.segmenter
     return initialise(SEGMENTERS[section["name"]], key, **config.network_sizes(section))
 
@@ -56,7 +57,7 @@ def make_iteration(
     @partial(jax.jit, donate_argnums=0)
     def iteration(state: SegmenterState, data: LabelledImages) -> tuple[SegmenterState, dict[str, Array]]:
         key_order, key_draw = jax.random.split(state.key)
-        key_geometry, key_intensity = jax.random.split(jax.random.fold_in(key_draw, state.step))
+        key_geometry, key_intensity, key_network = jax.random.split(jax.random.fold_in(key_draw, state.step), 3)
         rows = sampling.batch_indices(key_order, state.step, len(data.images), settings.batch_size)
         images, masks = sampling.take(data, rows)
         images, masks = augmentation.geometry(
@@ -64,25 +65,27 @@ def make_iteration(
         )
         images = sampling.to_network(augmentation.intensity(augment, key_intensity, images))
 
-        def objective(parameters: Any) -> Array:
-            return losses.cross_entropy(nnx.merge(graph, parameters)(images), masks)
+        def objective(parameters: Any) -> tuple[Array, Any]:
+            network = nnx.merge(graph, join(parameters, state.statistics))
+            loss = losses.cross_entropy(network(images, train=True, key=key_network), masks)
+            return loss, nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
 
-        loss, gradients = jax.value_and_grad(objective)(state.parameters)
+        (loss, statistics), gradients = jax.value_and_grad(objective, has_aux=True)(state.parameters)
         updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         average = optax.incremental_update(parameters, state.average, 1.0 - settings.average)
-        state = replace(state, parameters=parameters, average=average, optimiser=optimiser_state, step=state.step + 1)
+        state = SegmenterState(parameters, statistics, average, optimiser_state, state.step + 1, state.key)
         return state, {"segmentation": loss}
 
     return iteration
 
 
 def predictor(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], Bool[Array, "b h w 1"]]:
-    """Return the jitted `predict(parameters, images)` of a segmenter: images in [0, 255] to masks."""
+    """Return the jitted `predict(variables, images)` of a segmenter: images in [0, 255] to masks."""
 
     @jax.jit
-    def predict(parameters: Any, images: UInt8[Array, "b h w 1"]) -> Bool[Array, "b h w 1"]:
-        return nnx.merge(graph, parameters)(sampling.to_network(sampling.to_unit(images))) > 0
+    def predict(variables: Any, images: UInt8[Array, "b h w 1"]) -> Bool[Array, "b h w 1"]:
+        return nnx.merge(graph, variables)(sampling.to_network(sampling.to_unit(images))) > 0
 
     return predict
 
@@ -93,7 +96,8 @@ def pretrain(
     """Train M_A on labelled radiographs; the epoch with the best validation Jaccard is kept."""
     settings = experiment.pretraining
     key_init, key_train = jax.random.split(jax.random.key(experiment.seed))
-    graph, parameters = build(experiment, key_init)
+    graph, variables = build(experiment, key_init)
+    parameters, statistics = split_statistics(graph, variables)
     steps = max(1, len(training) // settings.batch_size)
     optimiser = optimisers.adam(
         settings.learning_rate,
@@ -104,6 +108,7 @@ def pretrain(
     )
     state = SegmenterState(
         parameters=parameters,
+        statistics=statistics,
         average=jax.tree.map(jnp.copy, parameters),
         optimiser=optimiser.init(parameters),
         step=jnp.zeros((), jnp.int32),
@@ -111,13 +116,13 @@ def pretrain(
     )
     predict = predictor(graph)
 
-    def validate(parameters: Any) -> dict[str, float]:
-        scores = evaluation.overlap(partial(predict, parameters), validation)
+    def validate(variables: Any) -> dict[str, float]:
+        scores = evaluation.overlap(partial(predict, variables), validation)
         return {"score": float(np.mean(scores["jaccard"]))}
 
-    def draw(parameters: Any) -> dict[str, np.ndarray]:
+    def draw(variables: Any) -> dict[str, np.ndarray]:
         few = validation[np.arange(min(8, len(validation)))]
-        masks = predict(parameters, few.images)
+        masks = predict(variables, few.images)
         return {"validation": pictures.grid([pictures.outlined(few.images, masks, few.masks)])}
 
     stage = Stage(
@@ -125,7 +130,7 @@ def pretrain(
         epochs=settings.epochs,
         run_epoch=platform.epoch_runner(make_iteration(graph, optimiser, settings, experiment.augmentation), steps),
         data=LabelledImages(jnp.asarray(training.images), jnp.asarray(training.masks)),
-        deploy=lambda state: state.average,
+        deploy=lambda state: join(state.average, state.statistics),
         validate=validate,
         pictures=draw,
     )

@@ -204,7 +204,7 @@ def transfer(
         )
 
     stored = config.to_json(experiment)
-    start = steps.initial_state(**parameters, segmenter=segmenter_parameters, optimisers=tools, key=key_train)
+    start = steps.initial_state(graphs, **parameters, segmenter=segmenter_parameters, optimisers=tools, key=key_train)
     warm = train(stage("warmup", settings.warmup_epochs, supervised=False), start, workdir, stored)
     return views, train(stage("transfer", settings.epochs, supervised=True), warm.state, workdir, stored)
 
