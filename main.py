@@ -43,12 +43,9 @@ def main(argv: list[str]) -> None:
     try:
         plan = config.parse(CONFIG.value)
         workdir = Path(WORKDIR.value or default_workdir())
-        run = {"train": experiment.train, "evaluate": experiment.evaluate}[MODE.value]
-        where = workdir, DATA_DIR.value, MANUAL_DIR.value
-        if isinstance(plan, config.Table1):
-            summary = table1.screen(table1.run(plan, *where, run))
-        else:
-            summary = experiment.screen(run(plan, *where))
+        kind = table1 if isinstance(plan, config.Table1) else experiment
+        run = {"train": kind.train, "evaluate": kind.evaluate}[MODE.value]
+        summary = kind.screen(run(plan, workdir, DATA_DIR.value, MANUAL_DIR.value))
     except USER_ERRORS as error:
         raise app.UsageError(str(error)) from error
     print(summary)

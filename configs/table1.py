@@ -22,7 +22,15 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.protocol = "best" if "best" in preset else "paper"
     config.source = base.source
     config.image_size = base.image_size
-    config.segmenters = {"unet": {"width": 64}, "segnet": {"width": 64}, "fcn": {"width": 64}}
+    config.segmenters = {
+        "unet": {"width": 64},
+        "segnet": {"width": 64},
+        "fcn": {"width": 64},
+        "invertednet": {"width": 256},
+        "scan": {"width": 8},
+    }
+    config.critics = {"scan": {"name": "scan", "width": 8, "weight": 0.01, "learning_rate": 1e-4}}
+    config.together = 15
     config.tasks = ("lungs", "heart", "clavicles")
     config.folds = (0, 1, 2, 3, 4)
     config.seeds = (0,)
@@ -33,11 +41,13 @@ def get_config(preset: str = "paper") -> ConfigDict:
         config.pretraining.update(learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", average=0.99)
     if preset.startswith("small"):
         config.image_size = 128
-        config.segmenters = {name: {"width": 16} for name in config.segmenters}
+        config.segmenters = {name: {"width": 16} for name in ("unet", "segnet", "fcn")}
+        config.critics = {}
         config.folds = (0, 1)
         config.pretraining.update(epochs=40, learning_rate=1e-3 if "best" in preset else 3e-4)
     elif preset == "phantom":
         config.segmenters = {"unet": {"width": 8, "depth": 3}}
+        config.critics = {}
         config.tasks = ("lungs", "heart")
         config.folds = (0, 1)
         config.pretraining.epochs = 4

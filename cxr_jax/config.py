@@ -5,8 +5,6 @@ import inspect
 import itertools
 import json
 import math
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +15,12 @@ from ml_collections import ConfigDict
 from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.data.radiographs import DATASETS, TASKS
 from cxr_jax.data.splits import FOLDS
-from cxr_jax.models import DISCRIMINATORS, SEGMENTERS, TRANSLATORS
+from cxr_jax.models import CRITICS, DISCRIMINATORS, SEGMENTERS, TRANSLATORS
+from cxr_jax.typed import ConfigError, build
 
 METHODS = ("segmentation", "transfer", "table1")
 SCHEDULES = ("constant", "cosine")
 LOOKS = ("a", "b")
-
-
-class ConfigError(ValueError):
-    """A config that cannot be run; the message names the field, what was found and what is valid."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +34,16 @@ class Pretraining:
     weight_decay: float
     schedule: str
     average: float  # decay of the moving average of weights that is tested; 0 tests the weights themselves
+
+
+@dataclass(frozen=True)
+class Critic:
+    """What a segmenter learns against, beside its labels (SCAN, Dai et al. 2018)."""
+
+    name: str
+    width: int
+    weight: float  # of the critic's verdict in the segmenter's loss
+    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Experiment:
     segmenter: Mapping[str, Any]
     augmentation: Augmentation
     pretraining: Pretraining
+    critic: Critic | None = None  # takes part in the pre-training
     translator: Mapping[str, Any] | None = None
     discriminator: Mapping[str, Any] | None = None
     transfer: Transfer | None = None
@@ -95,6 +101,8 @@ class Table1:
     seeds: tuple[int, ...]
     augmentation: Augmentation
     pretraining: Pretraining
+    critics: Mapping[str, Critic]  # by the names of the segmenters that learn against one
+    together: int  # cells of a segmenter that train at once, over the leading axis of one program; on a CPU always 1
 
     def experiments(self) -> dict[str, Experiment]:
         """Return the experiment of each cell of the grid by the name of its folder."""
@@ -111,6 +119,7 @@ class Table1:
                 segmenter={"name": name, **sizes},
                 augmentation=self.augmentation,
                 pretraining=self.pretraining,
+                critic=self.critics.get(name),
             )
             for name, sizes in self.segmenters.items()
             for task, fold, seed in itertools.product(self.tasks, self.folds, self.seeds)
@@ -121,14 +130,17 @@ def parse(config: ConfigDict | Mapping[str, Any]) -> Experiment | Table1:
     """Return the checked experiment, or grid of experiments, of a config; raise `ConfigError`."""
     plain = config.to_dict() if isinstance(config, ConfigDict) else config
     if plain.get("method") != "table1":
-        experiment = _build(Experiment, plain, "config")
+        experiment = build(Experiment, plain, "config")
         _check(experiment)
         return experiment
-    table = _build(Table1, plain, "config")
+    table = build(Table1, plain, "config")
     for name in ("segmenters", "tasks", "folds", "seeds"):
         values = getattr(table, name)
         if not values or len(set(values)) < len(values):
             raise ConfigError(f"config.{name} must name at least one, and each once; found {values!r}")
+    for name in table.critics:
+        _one_of("config.critics", name, table.segmenters)
+    _within("config.together", table.together, 1, math.inf)
     for experiment in table.experiments().values():
         _check(experiment)
     return table
@@ -151,48 +163,6 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "c
     return lines
 
 
-def _build(kind: type, values: Any, path: str) -> Any:
-    """Make dataclass `kind` of a mapping, checking names and types of its fields."""
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{path} must hold the fields of {kind.__name__}, found {values!r}")
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    hints = typing.get_type_hints(kind)
-    for name in values:
-        if name not in fields:
-            raise ConfigError(f"{path}.{name} is unknown; the fields of {path} are {', '.join(fields)}")
-    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
-    for name in required:
-        if name not in values:
-            raise ConfigError(f"{path}.{name} is missing; it is a {hints[name]}")
-    return kind(**{name: _convert(hints[name], value, f"{path}.{name}") for name, value in values.items()})
-
-
-def _convert(hint: Any, value: Any, path: str) -> Any:
-    """Return `value` as type `hint`, where that loses nothing."""
-    if isinstance(hint, types.UnionType):
-        return None if value is None else _convert(typing.get_args(hint)[0], value, path)
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, path)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
-        any_length = arguments[-1] is Ellipsis
-        if not isinstance(value, list | tuple) or not (any_length or len(value) == len(arguments)):
-            raise ConfigError(
-                f"{path} must be {'a tuple' if any_length else f'{len(arguments)} numbers'}, found {value!r}"
-            )
-        parts = [arguments[0]] * len(value) if any_length else arguments
-        return tuple(_convert(part, item, path) for part, item in zip(parts, value, strict=True))
-    if origin is not None:
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{path} must be a mapping, found {value!r}")
-        return {name: _convert(arguments[1], item, f"{path}.{name}") for name, item in value.items()}
-    if hint is Any or (type(value) is hint and value == value):
-        return value
-    if hint is float and type(value) is int:
-        return float(value)
-    raise ConfigError(f"{path} must be a {hint.__name__}, found {value!r}")
-
-
 def _check(experiment: Experiment) -> None:
     """Raise `ConfigError` for the first value that cannot be run."""
     _one_of("config.method", experiment.method, METHODS)
@@ -206,6 +176,10 @@ def _check(experiment: Experiment) -> None:
     _check_augmentation(experiment.augmentation)
     _check_training("config.pretraining", experiment.pretraining)
     parts = [("segmenter", experiment.segmenter, SEGMENTERS)]
+    if experiment.critic is not None:
+        _within("config.critic.weight", experiment.critic.weight, 0, math.inf)
+        _within("config.critic.learning_rate", experiment.critic.learning_rate, 0, math.inf)
+        parts.append(("critic", {"name": experiment.critic.name, "width": experiment.critic.width}, CRITICS))
     if experiment.method == "transfer":
         for name in ("translator", "discriminator", "transfer"):
             if getattr(experiment, name) is None:

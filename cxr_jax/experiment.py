@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,14 +36,33 @@ class Data(NamedTuple):
 
 def train(experiment: config.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
     """Do what is left to do of the experiment in `workdir`; test, and return the results."""
-    claim(workdir, experiment)
-    data = load_data(experiment, data_dir, manual_dir)
-    source = transfer.Sides(data.source[data.source_split.train], data.source[data.source_split.validation])
-    graph, trained = segmentation.pretrain(experiment, *source, workdir)
-    if experiment.method == "transfer":
-        target = transfer.Sides(data.target[data.target_split.train], data.target[data.target_split.validation])
-        transfer.transfer(experiment, (graph, trained.model), source, target, data.labelled, workdir)
-    return test(experiment, data, workdir)
+    return train_together({workdir: experiment}, data_dir, manual_dir)[0]
+
+
+def train_together(
+    experiments: Mapping[Path, config.Experiment], data_dir: str | None, manual_dir: str | None
+) -> list[dict[str, Any]]:
+    """Do the same for several, by workdir, whose segmenters learn together: they may differ in seed, task and fold."""
+    for workdir, experiment in experiments.items():
+        claim(workdir, experiment)
+    loaded = {workdir: load_data(experiment, data_dir, manual_dir) for workdir, experiment in experiments.items()}
+    jobs = [
+        segmentation.Job(experiment, loaded[workdir].source, loaded[workdir].source_split, workdir)
+        for workdir, experiment in experiments.items()
+    ]
+    graph, segmenters = segmentation.pretrain(jobs)
+    for (workdir, experiment), segmenter in zip(experiments.items(), segmenters, strict=True):
+        if experiment.method == "transfer":
+            _transfer(experiment, (graph, segmenter.model), loaded[workdir], workdir)
+    return [test(experiment, loaded[workdir], workdir) for workdir, experiment in experiments.items()]
+
+
+def _transfer(experiment: config.Experiment, segmenter: tuple, data: Data, workdir: Path) -> None:
+    source, target = (
+        transfer.Sides(images[split.train], images[split.validation])
+        for images, split in ((data.source, data.source_split), (data.target, data.target_split))
+    )
+    transfer.transfer(experiment, segmenter, source, target, data.labelled, workdir)
 
 
 def evaluate(

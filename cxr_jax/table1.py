@@ -1,38 +1,51 @@
 """Table I: one experiment a cell, each in its own folder, and the cells' scores over folds and images."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
 from cxr_jax import config, experiment
 
-SUMMARY = "table1.json"
+SUMMARY, RESULTS = "table1.json", "results.json"
 
 
-def run(
-    table: config.Table1,
-    workdir: Path,
-    data_dir: str | None,
-    manual_dir: str | None,
-    execute: Callable[..., dict[str, Any]] = experiment.train,
-) -> list[dict[str, Any]]:
-    """Execute the experiments of the grid, each in its folder of `workdir`; write and return the table's rows.
+def train(table: config.Table1, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
+    """Train and test what is missing of the grid, each cell in its folder of `workdir`; write and return the rows.
 
-    `execute` is `experiment.train`, which leaves finished cells alone (so more seeds, folds or segmenters only add
-    cells), or `experiment.evaluate`. A cell of another config raises `cxr_jax.experiment.WorkdirError` before
-    anything is trained.
+    A finished cell is left alone, so more seeds, folds or segmenters only add cells. The cells of a segmenter train
+    together, `table.together` at once, on a CPU one after another, which is faster there. A cell of another config
+    raises `cxr_jax.experiment.WorkdirError`, and one that a dataset cannot serve its error, before anything is
+    trained.
     """
-    cells = table.experiments()
-    for name, cell in cells.items():
-        experiment.claim(workdir / name, cell)
-    for name, cell in tqdm(cells.items(), desc="cells"):
-        finished = (workdir / name / "results.json").exists()
-        if execute is not experiment.train or not finished:
-            execute(cell, workdir / name, data_dir, manual_dir)
+    cells = {workdir / name: cell for name, cell in table.experiments().items()}
+    for folder, cell in cells.items():
+        experiment.claim(folder, cell)
+    missing = {folder: cell for folder, cell in cells.items() if not (folder / RESULTS).exists()}
+    for task in {cell.task: cell for cell in missing.values()}.values():
+        experiment.load_data(task, data_dir, manual_dir)
+    size = 1 if jax.default_backend() == "cpu" else table.together
+    with tqdm(total=len(cells), initial=len(cells) - len(missing), desc="cells") as progress:
+        for segmenter in table.segmenters:
+            row = [folder for folder, cell in missing.items() if cell.segmenter["name"] == segmenter]
+            for start in range(0, len(row), size):
+                group = row[start : start + size]
+                experiment.train_together({folder: missing[folder] for folder in group}, data_dir, manual_dir)
+                progress.update(len(group))
+    return _write(table, workdir)
+
+
+def evaluate(table: config.Table1, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
+    """Test the checkpoints of a finished table again; write and return the rows."""
+    for name, cell in tqdm(table.experiments().items(), desc="cells"):
+        experiment.evaluate(cell, workdir / name, data_dir, manual_dir)
+    return _write(table, workdir)
+
+
+def _write(table: config.Table1, workdir: Path) -> list[dict[str, Any]]:
     rows = summarise(table, workdir)
     experiment.write_json(workdir / SUMMARY, rows)
     return rows
@@ -45,7 +58,7 @@ def summarise(table: config.Table1, workdir: Path) -> list[dict[str, Any]]:
         for task in table.tasks:
             for seed in table.seeds:
                 names = [f"{segmenter}/{task}_fold{fold}_seed{seed}" for fold in table.folds]
-                folds = [json.loads((workdir / name / "results.json").read_text()) for name in names]
+                folds = [json.loads((workdir / name / RESULTS).read_text()) for name in names]
                 rows.append(_row(table, segmenter, task, seed, folds))
     return rows
 

@@ -14,10 +14,11 @@ from cxr_jax.models.scan import SCAN, SCANCritic
 from cxr_jax.models.segnet import SegNet
 from cxr_jax.models.unet import UNet
 
-__all__ = ["DISCRIMINATORS", "SEGMENTERS", "TRANSLATORS", "SCANCritic", "initialise", "join", "split_statistics"]
+__all__ = ["CRITICS", "DISCRIMINATORS", "SEGMENTERS", "TRANSLATORS", "initialise", "join", "split_statistics"]
 
 SEGMENTERS = {"unet": UNet, "fcn": FCN, "segnet": SegNet, "invertednet": InvertedNet, "scan": SCAN}
 TRANSLATORS = {"munit": MUNIT}
+CRITICS = {"scan": SCANCritic}
 DISCRIMINATORS = {"patch": MultiScaleDiscriminator}
 
 
