@@ -132,6 +132,7 @@ def parse(config: ConfigDict | Mapping[str, Any]) -> Experiment | Table1:
     if plain.get("method") != "table1":
         experiment = build(Experiment, plain, "config")
         _check(experiment)
+        _check_networks(experiment)
         return experiment
     table = build(Table1, plain, "config")
     for name in ("segmenters", "tasks", "folds", "seeds"):
@@ -141,8 +142,11 @@ def parse(config: ConfigDict | Mapping[str, Any]) -> Experiment | Table1:
     for name in table.critics:
         _one_of("config.critics", name, table.segmenters)
     _within("config.together", table.together, 1, math.inf)
-    for experiment in table.experiments().values():
+    cells = table.experiments().values()
+    for experiment in cells:
         _check(experiment)
+    for experiment in {cell.segmenter["name"]: cell for cell in cells}.values():
+        _check_networks(experiment)
     return table
 
 
@@ -164,7 +168,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "c
 
 
 def _check(experiment: Experiment) -> None:
-    """Raise `ConfigError` for the first value that cannot be run."""
+    """Raise `ConfigError` for the first value outside the networks that cannot be run."""
     _one_of("config.method", experiment.method, METHODS)
     _one_of("config.task", experiment.task, TASKS)
     _one_of("config.source", experiment.source, DATASETS)
@@ -175,28 +179,25 @@ def _check(experiment: Experiment) -> None:
     _within("config.seed", experiment.seed, 0, 2**31 - 1)
     _check_augmentation(experiment.augmentation)
     _check_training("config.pretraining", experiment.pretraining)
-    parts = [("segmenter", experiment.segmenter, SEGMENTERS)]
     if experiment.critic is not None:
         _within("config.critic.weight", experiment.critic.weight, 0, math.inf)
         _within("config.critic.learning_rate", experiment.critic.learning_rate, 0, math.inf)
-        parts.append(("critic", {"name": experiment.critic.name, "width": experiment.critic.width}, CRITICS))
     if experiment.method == "transfer":
         for name in ("translator", "discriminator", "transfer"):
             if getattr(experiment, name) is None:
                 raise ConfigError(f"config.{name} is missing; method 'transfer' needs it")
-        _check_training("config.transfer", experiment.transfer)
-        _within("config.transfer.warmup_epochs", experiment.transfer.warmup_epochs, 1, math.inf)
-        for section in ("weights", "supervised_looks"):
-            for name, weight in getattr(experiment.transfer, section).items():
-                _within(f"config.transfer.{section}.{name}", weight, 0, math.inf)
-        _check_looks(experiment.transfer)
-        parts += [
-            ("translator", experiment.translator, TRANSLATORS),
-            ("discriminator", experiment.discriminator, DISCRIMINATORS),
-        ]
-    for name, sizes, registry in parts:
-        _check_network(name, sizes, registry, experiment.image_size)
-    if experiment.transfer is not None and experiment.translator is not None:
+        _check_transfer(experiment.transfer)
+
+
+def _check_networks(experiment: Experiment) -> None:
+    """Raise `ConfigError` for the first network that cannot be made, and for weights of terms it does not have."""
+    size, critic = experiment.image_size, experiment.critic
+    _check_network("segmenter", experiment.segmenter, SEGMENTERS, size)
+    if critic is not None:
+        _check_network("critic", {"name": critic.name, "width": critic.width}, CRITICS, size)
+    if experiment.method == "transfer":
+        _check_network("translator", experiment.translator, TRANSLATORS, size)
+        _check_network("discriminator", experiment.discriminator, DISCRIMINATORS, size)
         terms = ("adversarial", *TRANSLATORS[experiment.translator["name"]].TERMS)
         if set(experiment.transfer.weights) != set(terms):
             found = ", ".join(experiment.transfer.weights)
@@ -214,7 +215,12 @@ def _check_training(path: str, training: Pretraining | Transfer) -> None:
             _within(f"{path}.{name}", value, 0, math.inf)
 
 
-def _check_looks(settings: Transfer) -> None:
+def _check_transfer(settings: Transfer) -> None:
+    _check_training("config.transfer", settings)
+    _within("config.transfer.warmup_epochs", settings.warmup_epochs, 1, math.inf)
+    for section in ("weights", "supervised_looks"):
+        for name, weight in getattr(settings, section).items():
+            _within(f"config.transfer.{section}.{name}", weight, 0, math.inf)
     looks = settings.supervised_looks
     if set(looks) != set(LOOKS):
         raise ConfigError(f"config.transfer.supervised_looks must weigh {', '.join(LOOKS)}; found {', '.join(looks)}")

@@ -99,7 +99,7 @@ def initial_state(
         supervised_optimiser=optimisers.supervised.init(learned),
         average=jax.tree.map(jnp.copy, copied),
         step=jnp.zeros((), jnp.int32),
-        key=key,
+        key=jnp.copy(key),
     )
 
 

@@ -37,6 +37,13 @@ def test_every_preset_is_a_grid_of_valid_experiments(preset):
         ("seeds", (0, "1"), "config.seeds must be a int"),
         ("segmenters", {"vnet": {}}, "config.segmenter.name must be one of"),
         ("target", "montgomery", "config.target is unknown"),
+        ("together", 0, "config.together must be in"),
+        ("critics", {"scan": {}}, "config.critics.scan.name is missing"),
+        (
+            "critics",
+            {"scan": {"name": "scan", "width": 8, "weight": 0.01, "learning_rate": 1e-4}},
+            "config.critics must be one of unet; found 'scan'",
+        ),
     ],
 )
 def test_a_grid_that_cannot_be_run_is_refused(field, value, message):
@@ -47,10 +54,10 @@ def test_a_grid_that_cannot_be_run_is_refused(field, value, message):
 
 
 def test_a_finished_cell_is_never_trained_again_and_more_seeds_only_add(tmp_path, tfds_dir):
-    first = table1.run(tiny(folds=(0,)), tmp_path, tfds_dir, None)
+    first = table1.train(tiny(folds=(0,)), tmp_path, tfds_dir, None)
     result = tmp_path / "unet" / "lungs_fold0_seed0" / "results.json"
     written = result.stat().st_mtime_ns
-    rows = table1.run(tiny(folds=(0, 1)), tmp_path, tfds_dir, None)
+    rows = table1.train(tiny(folds=(0, 1)), tmp_path, tfds_dir, None)
     assert result.stat().st_mtime_ns == written
     assert [row["folds"] for row in (*first, *rows)] == [[0], [0, 1]]
     row = rows[0]
@@ -59,7 +66,7 @@ def test_a_finished_cell_is_never_trained_again_and_more_seeds_only_add(tmp_path
     assert json.loads((tmp_path / table1.SUMMARY).read_text()) == rows
     assert "unet" in table1.screen(rows)
     with pytest.raises(experiment.WorkdirError, match="belongs to another config"):
-        table1.run(tiny(folds=(2, 0), image_size=64), tmp_path, tfds_dir, None)
+        table1.train(tiny(folds=(2, 0), image_size=64), tmp_path, tfds_dir, None)
     assert not (tmp_path / "unet" / "lungs_fold2_seed0" / "pretraining").exists()
 
 
