@@ -1,7 +1,9 @@
 """Published figures: mean and standard deviation in percent, as the paper prints them (its Tables I and II)."""
 
-# Table I: Jaccard (mean, sd) and Dice (mean, sd) on JSRT; None where nothing was printed. The spread of FCN, U-Net
-# and SegNet is over folds, that of the others over images.
+OVER_FOLDS = ("fcn", "unet", "segnet")  # the rows of Table I whose spread is over five folds, at 256x256
+
+# Table I: Jaccard (mean, sd) and Dice (mean, sd) on JSRT; None where nothing was printed. The spread of the
+# rows not named above is over images.
 TABLE1 = {
     "fcn": {
         "lungs": ((95.05, 0.20), (97.45, 0.11)),

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from cxr_jax import config, experiment
+from cxr_jax import config, experiment, pictures, statistics
 
 SUMMARY, RESULTS = "table1.json", "results.json"
 
@@ -48,6 +48,11 @@ def evaluate(table: config.Table1, workdir: Path, data_dir: str | None, manual_d
 def _write(table: config.Table1, workdir: Path) -> list[dict[str, Any]]:
     rows = summarise(table, workdir)
     experiment.write_json(workdir / SUMMARY, rows)
+    first = {
+        (s, t): f"{s}/{t}_fold{table.folds[0]}_seed{table.seeds[0]}" for s in table.segmenters for t in table.tasks
+    }
+    cells = {names: workdir / folder / "overlays" / "source.png" for names, folder in first.items()}
+    pictures.contact_sheet(cells, workdir / "overlays.png")
     return rows
 
 
@@ -84,23 +89,30 @@ def _row(table: config.Table1, segmenter: str, task: str, seed: int, folds: list
 
 
 def spread(folds: list[dict[str, float]]) -> dict[str, Any]:
-    """Return mean and both spreads of one metric: over the folds' means and over all test images."""
+    """Return the mean of one metric over all test images, its spreads and its intervals, each named for what it is.
+
+    `std_folds` and `t_95_folds` (Student's interval) are of the folds' means, null for one fold; `std_images` and
+    `bootstrap_95` (the interval of the mean) of all test images.
+    """
     means = [float(np.mean(list(fold.values()))) for fold in folds]
-    images = {name: value for fold in folds for name, value in fold.items()}
+    images = {name: round(value, 4) for fold in folds for name, value in fold.items()}
     values = list(images.values())
+    several = len(means) > 1
     return {
         "mean": float(np.mean(values)),
-        "std_folds": float(np.std(means, ddof=1)) if len(means) > 1 else 0.0,
+        "std_folds": float(np.std(means, ddof=1)) if several else None,
         "std_images": float(np.std(values, ddof=1)),
+        "t_95_folds": list(statistics.t_interval(means)) if several else None,
+        "bootstrap_95": list(statistics.bootstrap_interval(values)),
         "per_fold": means,
         "per_image": images,
     }
 
 
 def screen(rows: list[dict[str, Any]]) -> str:
-    """Return the table for the terminal: Jaccard and Dice, mean and spread over folds."""
+    """Return the table for the terminal: Jaccard and Dice, mean and spread over test images."""
     lines = [f"{rows[0]['protocol']}, {rows[0]['image_size']} px, {len(rows[0]['folds'])} folds"]
     for row in rows:
-        scores = [f"{name} {row[name]['mean']:6.2f} +/- {row[name]['std_folds']:5.2f}" for name in ("jaccard", "dice")]
+        scores = [f"{name} {row[name]['mean']:6.2f} +/- {row[name]['std_images']:5.2f}" for name in ("jaccard", "dice")]
         lines.append(f"  {row['segmenter']:12} {row['organ']:10} seed {row['seed']}   {'   '.join(scores)}")
     return "\n".join(lines)
