@@ -63,6 +63,7 @@ class Transfer:
     average: float
     weights: Mapping[str, float]  # of the generative step's terms
     supervised_looks: Mapping[str, float]  # weights of the looks ("a", "b") in which M_A learns; the paper: a alone
+    image_pool: int  # translated images a discriminator remembers (CycleGAN: 50); 0 shows it only fresh ones
     target_look: str  # in which M_A segments a target image; the paper: a, translated
 
 
@@ -128,7 +129,7 @@ class Table1:
 
 def parse(config: ConfigDict | Mapping[str, Any]) -> Experiment | Table1:
     """Return the checked experiment, or grid of experiments, of a config; raise `ConfigError`."""
-    plain = config.to_dict() if isinstance(config, ConfigDict) else config
+    plain = _choose_translator(config.to_dict() if isinstance(config, ConfigDict) else dict(config))
     if plain.get("method") != "table1":
         experiment = build(Experiment, plain, "config")
         _check(experiment)
@@ -148,6 +149,25 @@ def parse(config: ConfigDict | Mapping[str, Any]) -> Experiment | Table1:
     for experiment in {cell.segmenter["name"]: cell for cell in cells}.values():
         _check_networks(experiment)
     return table
+
+
+def _choose_translator(plain: dict[str, Any]) -> dict[str, Any]:
+    """Put the sizes, weights and image pool of the translator that is named where an experiment has them.
+
+    A config file has a section for each translator, of which `translator.name` chooses one; a stored config has but
+    the chosen one's.
+    """
+    sections = {name: plain.pop(name) for name in TRANSLATORS if name in plain}
+    if not sections:
+        return plain
+    name = plain["translator"].get("name")
+    _one_of("config.translator.name", name, sections)
+    section = dict(sections[name])
+    chosen = {field: section.pop(field) for field in ("weights", "image_pool") if field in section}
+    return plain | {
+        "translator": {**plain["translator"], **section},
+        "transfer": {**plain["transfer"], **chosen},
+    }
 
 
 def to_json(experiment: Experiment | Table1) -> dict[str, Any]:

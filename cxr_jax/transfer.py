@@ -13,7 +13,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from cxr_jax import config, evaluation, optimisers, steps
+from cxr_jax import config, evaluation, image_pool, optimisers, steps
 from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
@@ -204,7 +204,11 @@ def transfer(
         )
         return train(Stage(name, epochs, steps_per_epoch, iteration), [member])[0]
 
-    start = steps.initial_state(graphs, **parameters, segmenter=segmenter_parameters, optimisers=tools, key=key_train)
+    size = experiment.image_size
+    remembered = {domain: image_pool.empty(settings.image_pool, size, size) for domain in "ab" if settings.image_pool}
+    start = steps.initial_state(
+        graphs, **parameters, segmenter=segmenter_parameters, optimisers=tools, key=key_train, pools=remembered
+    )
     warm = run("warmup", settings.warmup_epochs, start, supervised=False)
     return views, run("transfer", settings.epochs, warm.state, supervised=True)
 
