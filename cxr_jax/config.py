@@ -158,7 +158,7 @@ def _choose_translator(plain: dict[str, Any]) -> dict[str, Any]:
     the chosen one's.
     """
     sections = {name: plain.pop(name) for name in TRANSLATORS if name in plain}
-    if not sections:
+    if not sections or not all(isinstance(plain.get(part), Mapping) for part in ("translator", "transfer")):
         return plain
     name = plain["translator"].get("name")
     _one_of("config.translator.name", name, sections)
