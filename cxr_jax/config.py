@@ -158,8 +158,11 @@ def _choose_translator(plain: dict[str, Any]) -> dict[str, Any]:
     the chosen one's.
     """
     sections = {name: plain.pop(name) for name in TRANSLATORS if name in plain}
-    if not sections or not all(isinstance(plain.get(part), Mapping) for part in ("translator", "transfer")):
+    if not sections:
         return plain
+    for part in ("translator", "transfer"):
+        if not isinstance(plain.get(part), Mapping):
+            raise ConfigError(f"config.{part} is missing; method 'transfer' needs it")
     name = plain["translator"].get("name")
     _one_of("config.translator.name", name, sections)
     section = dict(sections[name])

@@ -80,6 +80,7 @@ def test_missing_parts_are_named():
     del without["translator"]
     with pytest.raises(config.ConfigError, match=r"config.translator is missing; method 'transfer' needs it"):
         config.parse(without)
+    without = transfer.get_config().to_dict()
     del without["seed"]
     with pytest.raises(config.ConfigError, match=r"config.seed is missing"):
         config.parse(without)

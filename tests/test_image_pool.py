@@ -11,7 +11,7 @@ KEY = jax.random.key(0)
 
 def numbered(*values: float) -> jax.Array:
     """Return images of one pixel that can be told apart."""
-    return jnp.array(values).reshape(-1, 1, 1, 1)
+    return jnp.array(values, jnp.float32).reshape(-1, 1, 1, 1)
 
 
 def test_a_pool_with_room_shows_what_is_given_and_remembers_it():
