@@ -2,10 +2,9 @@
 
 import dataclasses
 import inspect
+import itertools
 import json
 import math
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +15,12 @@ from ml_collections import ConfigDict
 from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.data.radiographs import DATASETS, TASKS
 from cxr_jax.data.splits import FOLDS
-from cxr_jax.models import DISCRIMINATORS, SEGMENTERS, TRANSLATORS
+from cxr_jax.models import CRITICS, DISCRIMINATORS, SEGMENTERS, TRANSLATORS
+from cxr_jax.typed import ConfigError, build
 
-METHODS = ("segmentation", "transfer")
+METHODS = ("segmentation", "transfer", "table1")
 SCHEDULES = ("constant", "cosine")
 LOOKS = ("a", "b")
-
-
-class ConfigError(ValueError):
-    """A config that cannot be run; the message names the field, what was found and what is valid."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,16 @@ class Pretraining:
     weight_decay: float
     schedule: str
     average: float  # decay of the moving average of weights that is tested; 0 tests the weights themselves
+
+
+@dataclass(frozen=True)
+class Critic:
+    """What a segmenter learns against, beside its labels (SCAN, Dai et al. 2018)."""
+
+    name: str
+    width: int
+    weight: float  # of the critic's verdict in the segmenter's loss
+    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -68,27 +74,83 @@ class Experiment:
     seed: int
     task: str
     source: str
-    target: str
+    target: str | None  # None: the segmenter is tested on the source alone
     image_size: int
     fold: int
     label_frac: float
     segmenter: Mapping[str, Any]
     augmentation: Augmentation
     pretraining: Pretraining
+    critic: Critic | None = None  # takes part in the pre-training
     translator: Mapping[str, Any] | None = None
     discriminator: Mapping[str, Any] | None = None
     transfer: Transfer | None = None
 
 
-def parse(config: ConfigDict | Mapping[str, Any]) -> Experiment:
-    """Return the checked experiment of a config; raise `ConfigError`."""
+@dataclass(frozen=True)
+class Table1:
+    """Every segmenter on every task in every fold (paper, section VI-A): a grid of experiments."""
+
+    method: str
+    protocol: str  # what the rows are called: rows of different protocols are never mixed
+    source: str
+    image_size: int
+    segmenters: Mapping[str, Mapping[str, Any]]  # sizes by name
+    tasks: tuple[str, ...]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    augmentation: Augmentation
+    pretraining: Pretraining
+    critics: Mapping[str, Critic]  # by the names of the segmenters that learn against one
+    together: int  # cells of a segmenter that train at once, over the leading axis of one program; on a CPU always 1
+
+    def experiments(self) -> dict[str, Experiment]:
+        """Return the experiment of each cell of the grid by the name of its folder."""
+        return {
+            f"{name}/{task}_fold{fold}_seed{seed}": Experiment(
+                method="segmentation",
+                seed=seed,
+                task=task,
+                source=self.source,
+                target=None,
+                image_size=self.image_size,
+                fold=fold,
+                label_frac=0.0,
+                segmenter={"name": name, **sizes},
+                augmentation=self.augmentation,
+                pretraining=self.pretraining,
+                critic=self.critics.get(name),
+            )
+            for name, sizes in self.segmenters.items()
+            for task, fold, seed in itertools.product(self.tasks, self.folds, self.seeds)
+        }
+
+
+def parse(config: ConfigDict | Mapping[str, Any]) -> Experiment | Table1:
+    """Return the checked experiment, or grid of experiments, of a config; raise `ConfigError`."""
     plain = config.to_dict() if isinstance(config, ConfigDict) else config
-    experiment = _build(Experiment, plain, "config")
-    _check(experiment)
-    return experiment
+    if plain.get("method") != "table1":
+        experiment = build(Experiment, plain, "config")
+        _check(experiment)
+        _check_networks(experiment)
+        return experiment
+    table = build(Table1, plain, "config")
+    for name in ("segmenters", "tasks", "folds", "seeds"):
+        values = getattr(table, name)
+        if not values or len(set(values)) < len(values):
+            raise ConfigError(f"config.{name} must name at least one, and each once; found {values!r}")
+    for name in table.critics:
+        _one_of("config.critics", name, table.segmenters)
+    _within("config.together", table.together, 1, math.inf)
+    cells = table.experiments().values()
+    for experiment in cells:
+        _check(experiment)
+    for experiment in {cell.segmenter["name"]: cell for cell in cells}.values():
+        _check_networks(experiment)
+    return table
 
 
-def to_json(experiment: Experiment) -> dict[str, Any]:
+def to_json(experiment: Experiment | Table1) -> dict[str, Any]:
     """Return the experiment as JSON values, the form in which configs are stored and compared."""
     return json.loads(json.dumps(dataclasses.asdict(experiment)))
 
@@ -105,73 +167,37 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "c
     return lines
 
 
-def _build(kind: type, values: Any, path: str) -> Any:
-    """Make dataclass `kind` of a mapping, checking names and types of its fields."""
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{path} must hold the fields of {kind.__name__}, found {values!r}")
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    hints = typing.get_type_hints(kind)
-    for name in values:
-        if name not in fields:
-            raise ConfigError(f"{path}.{name} is unknown; the fields of {path} are {', '.join(fields)}")
-    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
-    for name in required:
-        if name not in values:
-            raise ConfigError(f"{path}.{name} is missing; it is a {hints[name]}")
-    return kind(**{name: _convert(hints[name], value, f"{path}.{name}") for name, value in values.items()})
-
-
-def _convert(hint: Any, value: Any, path: str) -> Any:
-    """Return `value` as type `hint`, where that loses nothing."""
-    if isinstance(hint, types.UnionType):
-        return None if value is None else _convert(typing.get_args(hint)[0], value, path)
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, path)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or len(value) != len(arguments):
-            raise ConfigError(f"{path} must be {len(arguments)} numbers, found {value!r}")
-        return tuple(_convert(part, item, path) for part, item in zip(arguments, value, strict=True))
-    if origin is not None:
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{path} must be a mapping, found {value!r}")
-        return {name: _convert(arguments[1], item, f"{path}.{name}") for name, item in value.items()}
-    if hint is Any or (type(value) is hint and value == value):
-        return value
-    if hint is float and type(value) is int:
-        return float(value)
-    raise ConfigError(f"{path} must be a {hint.__name__}, found {value!r}")
-
-
 def _check(experiment: Experiment) -> None:
-    """Raise `ConfigError` for the first value that cannot be run."""
+    """Raise `ConfigError` for the first value outside the networks that cannot be run."""
     _one_of("config.method", experiment.method, METHODS)
     _one_of("config.task", experiment.task, TASKS)
     _one_of("config.source", experiment.source, DATASETS)
-    _one_of("config.target", experiment.target, DATASETS)
+    if experiment.target is not None or experiment.method == "transfer":
+        _one_of("config.target", experiment.target, DATASETS)
     _within("config.label_frac", experiment.label_frac, 0, 1)
     _within("config.fold", experiment.fold, 0, FOLDS - 1)
     _within("config.seed", experiment.seed, 0, 2**31 - 1)
     _check_augmentation(experiment.augmentation)
     _check_training("config.pretraining", experiment.pretraining)
-    parts = [("segmenter", experiment.segmenter, SEGMENTERS)]
+    if experiment.critic is not None:
+        _within("config.critic.weight", experiment.critic.weight, 0, math.inf)
+        _within("config.critic.learning_rate", experiment.critic.learning_rate, 0, math.inf)
     if experiment.method == "transfer":
         for name in ("translator", "discriminator", "transfer"):
             if getattr(experiment, name) is None:
                 raise ConfigError(f"config.{name} is missing; method 'transfer' needs it")
-        _check_training("config.transfer", experiment.transfer)
-        _within("config.transfer.warmup_epochs", experiment.transfer.warmup_epochs, 1, math.inf)
-        for section in ("weights", "supervised_looks"):
-            for name, weight in getattr(experiment.transfer, section).items():
-                _within(f"config.transfer.{section}.{name}", weight, 0, math.inf)
-        _check_looks(experiment.transfer)
-        parts += [
-            ("translator", experiment.translator, TRANSLATORS),
-            ("discriminator", experiment.discriminator, DISCRIMINATORS),
-        ]
-    for name, sizes, registry in parts:
-        _check_network(name, sizes, registry, experiment.image_size)
-    if experiment.transfer is not None and experiment.translator is not None:
+        _check_transfer(experiment.transfer)
+
+
+def _check_networks(experiment: Experiment) -> None:
+    """Raise `ConfigError` for the first network that cannot be made, and for weights of terms it does not have."""
+    size, critic = experiment.image_size, experiment.critic
+    _check_network("segmenter", experiment.segmenter, SEGMENTERS, size)
+    if critic is not None:
+        _check_network("critic", {"name": critic.name, "width": critic.width}, CRITICS, size)
+    if experiment.method == "transfer":
+        _check_network("translator", experiment.translator, TRANSLATORS, size)
+        _check_network("discriminator", experiment.discriminator, DISCRIMINATORS, size)
         terms = ("adversarial", *TRANSLATORS[experiment.translator["name"]].TERMS)
         if set(experiment.transfer.weights) != set(terms):
             found = ", ".join(experiment.transfer.weights)
@@ -189,7 +215,12 @@ def _check_training(path: str, training: Pretraining | Transfer) -> None:
             _within(f"{path}.{name}", value, 0, math.inf)
 
 
-def _check_looks(settings: Transfer) -> None:
+def _check_transfer(settings: Transfer) -> None:
+    _check_training("config.transfer", settings)
+    _within("config.transfer.warmup_epochs", settings.warmup_epochs, 1, math.inf)
+    for section in ("weights", "supervised_looks"):
+        for name, weight in getattr(settings, section).items():
+            _within(f"config.transfer.{section}.{name}", weight, 0, math.inf)
     looks = settings.supervised_looks
     if set(looks) != set(LOOKS):
         raise ConfigError(f"config.transfer.supervised_looks must weigh {', '.join(LOOKS)}; found {', '.join(looks)}")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, UInt8
 
-from cxr_jax import metrics
+from cxr_jax import metrics, surface
 from cxr_jax.data.radiographs import Radiographs
 
 BATCH_SIZE = 16
@@ -38,6 +38,15 @@ def overlap(predict: Predict, radiographs: Radiographs) -> dict[str, np.ndarray]
     truth = jnp.asarray(radiographs.masks, bool)
     scores = {"jaccard": metrics.jaccard(predicted, truth), "dice": metrics.dice(predicted, truth)}
     return {name: np.asarray(values) for name, values in scores.items()}
+
+
+def distances(predict: Predict, radiographs: Radiographs) -> dict[str, np.ndarray]:
+    """Return `hd95_mm` and `assd_mm` of every radiograph; nothing where the size of a pixel is unknown."""
+    if radiographs.spacing is None:
+        return {}
+    predicted = np.asarray(in_batches(predict, radiographs.images))
+    values = surface.surface_distances(predicted, radiographs.masks.astype(bool), radiographs.spacing)
+    return {f"{name}_mm": value for name, value in values.items()}
 
 
 def summary(scores: dict[str, np.ndarray], ids: Sequence[str]) -> dict[str, dict[str, Any]]:

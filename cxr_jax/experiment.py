@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,25 +25,44 @@ class WorkdirError(ValueError):
 
 
 class Data(NamedTuple):
-    """Both datasets with their splits, and which of B's training images keep their labels."""
+    """Both datasets with their splits, and which of B's training images keep their labels; or the source alone."""
 
     source: Radiographs
     source_split: splits.Split
-    target: Radiographs
-    target_split: splits.Split
+    target: Radiographs | None
+    target_split: splits.Split | None
     labelled: np.ndarray
 
 
 def train(experiment: config.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
     """Do what is left to do of the experiment in `workdir`; test, and return the results."""
-    claim(workdir, experiment)
-    data = load_data(experiment, data_dir, manual_dir)
-    source = transfer.Sides(data.source[data.source_split.train], data.source[data.source_split.validation])
-    graph, trained = segmentation.pretrain(experiment, *source, workdir)
-    if experiment.method == "transfer":
-        target = transfer.Sides(data.target[data.target_split.train], data.target[data.target_split.validation])
-        transfer.transfer(experiment, (graph, trained.model), source, target, data.labelled, workdir)
-    return test(experiment, data, workdir)
+    return train_together({workdir: experiment}, data_dir, manual_dir)[0]
+
+
+def train_together(
+    experiments: Mapping[Path, config.Experiment], data_dir: str | None, manual_dir: str | None
+) -> list[dict[str, Any]]:
+    """Do the same for several, by workdir, whose segmenters learn together: they may differ in seed, task and fold."""
+    for workdir, experiment in experiments.items():
+        claim(workdir, experiment)
+    loaded = {workdir: load_data(experiment, data_dir, manual_dir) for workdir, experiment in experiments.items()}
+    jobs = [
+        segmentation.Job(experiment, loaded[workdir].source, loaded[workdir].source_split, workdir)
+        for workdir, experiment in experiments.items()
+    ]
+    graph, segmenters = segmentation.pretrain(jobs)
+    for (workdir, experiment), segmenter in zip(experiments.items(), segmenters, strict=True):
+        if experiment.method == "transfer":
+            _transfer(experiment, (graph, segmenter.model), loaded[workdir], workdir)
+    return [test(experiment, loaded[workdir], workdir) for workdir, experiment in experiments.items()]
+
+
+def _transfer(experiment: config.Experiment, segmenter: tuple, data: Data, workdir: Path) -> None:
+    source, target = (
+        transfer.Sides(images[split.train], images[split.validation])
+        for images, split in ((data.source, data.source_split), (data.target, data.target_split))
+    )
+    transfer.transfer(experiment, segmenter, source, target, data.labelled, workdir)
 
 
 def evaluate(
@@ -75,13 +95,14 @@ def claim(workdir: Path, experiment: config.Experiment) -> None:
 
 
 def load_data(experiment: config.Experiment, data_dir: str | None, manual_dir: str | None) -> Data:
-    """Load both datasets and split them; raise `ConfigError` where they lack labels that are needed."""
-    source, target = (
-        load(name, experiment.task, experiment.image_size, data_dir, manual_dir)
-        for name in (experiment.source, experiment.target)
-    )
+    """Load the datasets and split them; raise `ConfigError` where they lack labels that are needed."""
+    source = load(experiment.source, experiment.task, experiment.image_size, data_dir, manual_dir)
     if source.masks is None:
         raise config.ConfigError(f"config.source {source.name!r} has no labels for {experiment.task}")
+    source_split = splits.split(source.ids, experiment.fold, experiment.seed)
+    if experiment.target is None:
+        return Data(source, source_split, None, None, np.zeros(0, bool))
+    target = load(experiment.target, experiment.task, experiment.image_size, data_dir, manual_dir)
     if target.masks is None:
         if experiment.label_frac > 0:
             raise config.ConfigError(
@@ -89,7 +110,7 @@ def load_data(experiment: config.Experiment, data_dir: str | None, manual_dir: s
                 f"found {experiment.label_frac}"
             )
         logging.warning("%s has no labels for %s: its results are qualitative", target.name, experiment.task)
-    source_split, target_split = (splits.split(data.ids, experiment.fold, experiment.seed) for data in (source, target))
+    target_split = splits.split(target.ids, experiment.fold, experiment.seed)
     training_ids = [target.ids[index] for index in target_split.train]
     labelled = splits.labelled(training_ids, experiment.label_frac, experiment.seed)
     return Data(source, source_split, target, target_split, labelled)
@@ -100,22 +121,30 @@ def test(experiment: config.Experiment, data: Data, workdir: Path) -> dict[str, 
     predictors = {"source_only": inference.restore(workdir / "pretraining")}
     if experiment.method == "transfer":
         predictors["transfer"] = inference.restore(workdir / "transfer")
-    source, target = data.source[data.source_split.test], data.target[data.target_split.test]
-    tests = {"source": inference.scores(predictors["source_only"], source)}
-    for name, predictor in predictors.items():
-        scores = None if target.masks is None else inference.scores(predictor, target)
-        if scores is not None:
-            tests[name] = scores
-        overlays(predictor, target, scores, workdir / "overlays" / f"{name}.png")
+    pictures_of = workdir / "overlays"
+    tests = {
+        "source": test_on(predictors["source_only"], data.source[data.source_split.test], pictures_of / "source.png")
+    }
+    if data.target is not None:
+        target = data.target[data.target_split.test]
+        for name, predictor in predictors.items():
+            tests[name] = test_on(predictor, target, pictures_of / f"{name}.png")
     results = {
         **describe(experiment),
-        "data": {data.source.name: data.source.fingerprint(), data.target.name: data.target.fingerprint()},
+        "data": {part.name: part.fingerprint() for part in (data.source, data.target) if part is not None},
         "labelled_images": int(data.labelled.sum()),
         "epochs": {name: predictor.epoch for name, predictor in predictors.items()},
-        "test": tests,
+        "test": {name: scores for name, scores in tests.items() if scores is not None},
     }
     write_json(workdir / "results.json", results)
     return results
+
+
+def test_on(predictor: inference.Predictor, images: Radiographs, picture: Path) -> dict[str, Any] | None:
+    """Return a model's scores on test images, None where they have no labels, and draw some of its masks."""
+    scores = None if images.masks is None else inference.scores(predictor, images)
+    overlays(predictor, images, scores, picture)
+    return scores
 
 
 def describe(experiment: config.Experiment) -> dict[str, Any]:
@@ -157,7 +186,8 @@ def overlays(predictor: inference.Predictor, target: Radiographs, scores: dict |
 
 def screen(results: dict[str, Any]) -> str:
     """Return the one-screen summary of a run."""
-    lines = [f"{results['source']} -> {results['target']}, {results['config']['task']}, "]
+    route = " -> ".join(filter(None, (results["source"], results["target"])))
+    lines = [f"{route}, {results['config']['task']}, "]
     lines[0] += f"{100 * results['label_frac']:g} % labels, {results['image_size']} px, seed {results['seed']}"
     titles = {"source": "M_A on the source", "source_only": "M_A on the target", "transfer": "transfer"}
     for name, metrics in results["test"].items():

@@ -87,5 +87,6 @@ def _translated(experiment: config.Experiment, checkpoint: Path) -> tuple[Any, C
 
 
 def scores(predictor: Predictor, radiographs: Any) -> dict[str, dict[str, Any]]:
-    """Return Jaccard and Dice of labelled radiographs as results files hold them."""
-    return evaluation.summary(evaluation.overlap(predictor.predict, radiographs), radiographs.ids)
+    """Return overlap and surface distances of labelled radiographs as results files hold them."""
+    values = evaluation.overlap(predictor.predict, radiographs) | evaluation.distances(predictor.predict, radiographs)
+    return evaluation.summary(values, radiographs.ids)

@@ -37,3 +37,13 @@ def least_squares_discriminator(real: Scores, translated: Scores) -> Scalar:
 def least_squares_generator(translated: Scores) -> Scalar:
     """Pull the scores of translated images to 1, summed over scales (LSGAN)."""
     return sum(((t - 1) ** 2).mean() for t in translated)
+
+
+def drawn(logits: Float[Array, " b"]) -> Scalar:
+    """Pull a critic's logits to "a person drew this mask": binary cross entropy with 1 (SCAN's J_d)."""
+    return optax.sigmoid_binary_cross_entropy(logits, jnp.ones_like(logits)).mean()
+
+
+def not_drawn(logits: Float[Array, " b"]) -> Scalar:
+    """Pull a critic's logits to "a network made this mask": binary cross entropy with 0."""
+    return optax.sigmoid_binary_cross_entropy(logits, jnp.zeros_like(logits)).mean()

@@ -1,8 +1,12 @@
 """Pictures as arrays: radiographs with mask outlines, grids, overlays of test images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Shaped, UInt8
 from PIL import Image
@@ -43,3 +47,18 @@ def save(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> None:
     """Write a picture as PNG, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(path)
+
+
+def contact_sheet(pictures: Mapping[tuple[str, str], Path], path: Path) -> None:
+    """Lay PNG files out by the (row, column) that names each, under those names, and write them as one picture."""
+    rows, columns = (list(dict.fromkeys(names)) for names in zip(*pictures, strict=True))
+    size = (4.5 * len(columns), 3.6 * len(rows))
+    figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False, layout="constrained")
+    for (row, column), file in pictures.items():
+        axis = axes[rows.index(row), columns.index(column)]
+        axis.imshow(Image.open(file))
+        axis.set_title(f"{row}, {column}")
+    for axis in axes.flat:
+        axis.axis("off")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

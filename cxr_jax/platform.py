@@ -42,7 +42,7 @@ def epoch_runner(iteration: Callable[[Any, Any], tuple[Any, Any]], steps: int) -
     slow path, the steps are dispatched one by one, so the parts of `iteration` must be jitted. Metrics stay on
     the device.
     """
-    mean = jax.jit(lambda rows: jax.tree.map(lambda *values: jnp.mean(jnp.stack(values)), *rows))
+    mean = jax.jit(lambda rows: jax.tree.map(lambda *values: jnp.mean(jnp.stack(values), axis=0), *rows))
 
     def dispatched(state: Any, data: Any) -> tuple[Any, Any]:
         rows = []
@@ -54,6 +54,6 @@ def epoch_runner(iteration: Callable[[Any, Any], tuple[Any, Any]], steps: int) -
     @partial(jax.jit, donate_argnums=0)
     def scanned(state: Any, data: Any) -> tuple[Any, Any]:
         state, rows = jax.lax.scan(lambda carry, _: iteration(carry, data), state, length=steps)
-        return state, jax.tree.map(jnp.mean, rows)
+        return state, jax.tree.map(lambda values: values.mean(axis=0), rows)
 
     return dispatched if jax.default_backend() == "cpu" else scanned

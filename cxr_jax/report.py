@@ -1,7 +1,8 @@
 """Results files to the tables of the README and of docs/RESULTS.md.
 
-`python -m cxr_jax.report` writes the tables again; `--add NAME=WORKDIR` first keeps the results of a run as
-`docs/results/NAME.json`.
+`python -m cxr_jax.report` writes the tables again; `--add NAME=WORKDIR` first keeps the results of a run of
+configs/transfer.py or configs/segmentation.py as `docs/results/NAME.json`, and `--add-table1 WORKDIR` those of a run of
+configs/table1.py as rows of `docs/results/table1.json`.
 """
 
 import argparse
@@ -10,13 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cxr_jax import figure7, report_table1
+
 ROOT = Path(__file__).parent.parent
 RESULTS = Path("docs/results")
 DOCUMENTS = ("README.md", "docs/RESULTS.md")
 REQUIRED = (
     "name", "command", "config", "seed", "commit", "device", "source", "target", "label_frac", "image_size", "test"
 )  # fmt: skip
-BEGIN, END = "<!-- results: python -m cxr_jax.report -->", "<!-- end of results -->"
+MARKERS = "<!-- {}: python -m cxr_jax.report -->", "<!-- end of {} -->"
+TABLE1, LATEX, FIGURE7 = RESULTS / report_table1.FILE, "docs/table1.tex", "docs/figure7.png"
 
 
 class ReportError(ValueError):
@@ -24,9 +28,9 @@ class ReportError(ValueError):
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """Return all results of a folder, sorted by name; raise `ReportError` for a file that lacks a field."""
+    """Return the results of single runs in a folder, by name; raise `ReportError` for a file that lacks a field."""
     results = []
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(set(folder.glob("*.json")) - {folder / report_table1.FILE}):
         row = json.loads(path.read_text())
         missing = [field for field in REQUIRED if field not in row]
         if missing:
@@ -73,13 +77,14 @@ def _score(test: dict[str, Any], part: str) -> str:
     return f"{test[part]['jaccard']['mean']:.2f} ± {test[part]['jaccard']['std']:.2f}"
 
 
-def insert(document: str, content: str, name: str = "document") -> str:
-    """Return `document` with `content` between the markers; raise `ReportError` where they are missing."""
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def insert(document: str, section: str, content: str, name: str = "document") -> str:
+    """Return `document` with `content` between the markers of `section`; raise `ReportError` where they are missing."""
+    first, last = (marker.format(section) for marker in MARKERS)
+    before, begin, rest = document.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ReportError(f"{name} lacks the lines {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n{content}\n{END}{after}"
+        raise ReportError(f"{name} lacks the lines {first!r} and {last!r}")
+    return f"{before}{first}\n{content}\n{last}{after}"
 
 
 def written(root: Path) -> dict[Path, str]:
@@ -89,19 +94,31 @@ def written(root: Path) -> dict[Path, str]:
     for name in DOCUMENTS:
         path = root / name
         folder = (root / RESULTS).relative_to(path.parent).as_posix()
-        documents[path] = insert(path.read_text(), content.replace("RESULTS_FOLDER", folder), name)
-    return documents
+        documents[path] = insert(path.read_text(), "results", content.replace("RESULTS_FOLDER", folder), name)
+    rows = report_table1.read(root / TABLE1)
+    results = root / DOCUMENTS[-1]
+    documents[results] = insert(documents[results], "table 1", report_table1.markdown(rows), results.name)
+    return documents | {root / LATEX: report_table1.latex(rows)}
 
 
 def main() -> None:
-    """Write the tables."""
+    """Write the tables and the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--add", metavar="NAME=WORKDIR", action="append", default=[])
-    for pair in parser.parse_args().add:
-        name, _, workdir = pair.partition("=")
-        add(name, Path(workdir), ROOT / RESULTS)
-    for path, content in written(ROOT).items():
+    parser.add_argument("--add-table1", metavar="WORKDIR", action="append", default=[], type=Path)
+    arguments = parser.parse_args()
+    try:
+        for pair in arguments.add:
+            name, _, workdir = pair.partition("=")
+            add(name, Path(workdir), ROOT / RESULTS)
+        for workdir in arguments.add_table1:
+            report_table1.add(workdir, ROOT / TABLE1)
+        documents = written(ROOT)
+    except (ReportError, report_table1.Table1Error) as error:
+        parser.error(str(error))
+    for path, content in documents.items():
         path.write_text(content)
+    figure7.draw(report_table1.read(ROOT / TABLE1), ROOT / FIGURE7)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""Training and testing of segmenters alone: M_A's pre-training (paper, section V-B)."""
+"""Training of segmenters alone: M_A's pre-training (paper, section V-B) and the cells of Table I."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,122 +10,146 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, UInt8
 
-from cxr_jax import config, evaluation, losses, optimisers, pictures, platform
-from cxr_jax.data import augmentation, sampling
+from cxr_jax import config, evaluation, optimisers, pictures
+from cxr_jax import segmentation_steps as steps
+from cxr_jax.data import augmentation, sampling, splits
 from cxr_jax.data.radiographs import Radiographs
-from cxr_jax.models import SEGMENTERS, initialise
-from cxr_jax.training import Stage, Trained, train
+from cxr_jax.models import CRITICS, SEGMENTERS, initialise, join
+from cxr_jax.training import Member, Stage, Trained, train
 
 
 class LabelledImages(NamedTuple):
-    """Training images in [0, 255] and masks in {0, 1}, on the device."""
+    """Training images in [0, 255] and masks in {0, 1}, on the device; only the first `count` are training images."""
 
     images: UInt8[Array, "n h w 1"]
     masks: UInt8[Array, "n h w 1"]
+    count: Int[Array, ""]
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class SegmenterState:
-    """All that training changes: one plain pytree, of arrays or of whatever a tree map makes of them."""
+class Job(NamedTuple):
+    """One segmenter to train: its dataset, the fold of it, and where it goes."""
 
-    parameters: Any
-    average: Any
-    optimiser: optax.OptState
-    step: Any  # int32 scalar
-    key: Any  # random key
+    experiment: config.Experiment
+    data: Radiographs
+    split: splits.Split
+    workdir: Path
+
+
+class Networks(NamedTuple):
+    """The static halves of a segmenter and of its critic, if any, and their optimisers."""
+
+    segmenter: nnx.GraphDef
+    optimiser: optax.GradientTransformation
+    critic: nnx.GraphDef | None
+    critic_optimiser: optax.GradientTransformation | None
 
 
 def build(experiment: config.Experiment, key: PRNGKeyArray | None) -> tuple[nnx.GraphDef, Any]:
-    """Return graph and initial parameters of the experiment's segmenter; without a key, shapes alone."""
+    """Return graph and initial variables of the experiment's segmenter; without a key, shapes alone."""
     section = experiment.segmenter
     return initialise(SEGMENTERS[section["name"]], key, **config.network_sizes(section))
 
 
+def pretrain(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
+    """Train a segmenter for each job, together; the epoch with the best validation Jaccard is kept.
+
+    The experiments may differ in seed, task and fold alone. An epoch is as long in every fold.
+    """
+    experiment = jobs[0].experiment
+    settings = experiment.pretraining
+    epoch = max(1, splits.training_share(len(jobs[0].data)) // settings.batch_size)
+    networks, states = zip(*(_start(job.experiment, epoch) for job in jobs), strict=True)
+    predict = predictor(networks[0].segmenter)
+    capacity = max(len(job.split.train) for job in jobs)
+    stage = Stage("pretraining", settings.epochs, epoch, make_iteration(experiment, networks[0]))
+    members = [_member(job, state, predict, capacity) for job, state in zip(jobs, states, strict=True)]
+    return networks[0].segmenter, train(stage, members)
+
+
 def make_iteration(
-    graph: nnx.GraphDef,
-    optimiser: optax.GradientTransformation,
-    settings: config.Pretraining,
-    augment: augmentation.Augmentation,
-) -> Callable[[SegmenterState, LabelledImages], tuple[SegmenterState, dict[str, Array]]]:
-    """Return one training iteration, jitted: draw, augment, descend, average."""
+    experiment: config.Experiment, networks: Networks
+) -> Callable[[steps.SegmenterState, LabelledImages], tuple[steps.SegmenterState, steps.Metrics]]:
+    """Return one training iteration, jitted: draw, augment, take each turn, average the weights."""
+    settings, augment, critic = experiment.pretraining, experiment.augmentation, experiment.critic
+    weight = 0.0 if critic is None else critic.weight
+    turns = [
+        steps.make_segmentation_step(networks.segmenter, networks.optimiser, critic=networks.critic, weight=weight)
+    ]
+    if critic is not None:
+        turns.append(steps.make_critic_step(networks.segmenter, networks.critic, networks.critic_optimiser))
 
     @partial(jax.jit, donate_argnums=0)
-    def iteration(state: SegmenterState, data: LabelledImages) -> tuple[SegmenterState, dict[str, Array]]:
+    def iteration(state: steps.SegmenterState, data: LabelledImages) -> tuple[steps.SegmenterState, steps.Metrics]:
         key_order, key_draw = jax.random.split(state.key)
-        key_geometry, key_intensity = jax.random.split(jax.random.fold_in(key_draw, state.step))
-        rows = sampling.batch_indices(key_order, state.step, len(data.images), settings.batch_size)
-        images, masks = sampling.take(data, rows)
-        images, masks = augmentation.geometry(
-            augment, key_geometry, sampling.to_unit(images), masks.astype(jnp.float32)
-        )
-        images = sampling.to_network(augmentation.intensity(augment, key_intensity, images))
-
-        def objective(parameters: Any) -> Array:
-            return losses.cross_entropy(nnx.merge(graph, parameters)(images), masks)
-
-        loss, gradients = jax.value_and_grad(objective)(state.parameters)
-        updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.parameters)
-        parameters = optax.apply_updates(state.parameters, updates)
-        average = optax.incremental_update(parameters, state.average, 1.0 - settings.average)
-        state = replace(state, parameters=parameters, average=average, optimiser=optimiser_state, step=state.step + 1)
-        return state, {"segmentation": loss}
+        keys = jax.random.split(jax.random.fold_in(key_draw, state.step), 2 + len(turns))
+        rows = sampling.batch_indices(key_order, state.step, data.count, settings.batch_size, len(data.images))
+        images, masks = data.images[rows], data.masks[rows]
+        images, masks = augmentation.geometry(augment, keys[0], sampling.to_unit(images), masks.astype(jnp.float32))
+        batch = steps.LabelledBatch(sampling.to_network(augmentation.intensity(augment, keys[1], images)), masks)
+        terms = {}
+        for turn, key in zip(turns, keys[2:], strict=True):
+            state, more = turn(state, batch, key)
+            terms |= more
+        return steps.average(state, settings.average), terms
 
     return iteration
 
 
 def predictor(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], Bool[Array, "b h w 1"]]:
-    """Return the jitted `predict(parameters, images)` of a segmenter: images in [0, 255] to masks."""
+    """Return the jitted `predict(variables, images)` of a segmenter: images in [0, 255] to masks."""
 
     @jax.jit
-    def predict(parameters: Any, images: UInt8[Array, "b h w 1"]) -> Bool[Array, "b h w 1"]:
-        return nnx.merge(graph, parameters)(sampling.to_network(sampling.to_unit(images))) > 0
+    def predict(variables: Any, images: UInt8[Array, "b h w 1"]) -> Bool[Array, "b h w 1"]:
+        return nnx.merge(graph, variables)(sampling.to_network(sampling.to_unit(images))) > 0
 
     return predict
 
 
-def pretrain(
-    experiment: config.Experiment, training: Radiographs, validation: Radiographs, workdir: Path
-) -> tuple[nnx.GraphDef, Trained]:
-    """Train M_A on labelled radiographs; the epoch with the best validation Jaccard is kept."""
-    settings = experiment.pretraining
+def _start(experiment: config.Experiment, epoch: int) -> tuple[Networks, steps.SegmenterState]:
+    """Return an experiment's networks and the state in front of its first step."""
+    settings, section = experiment.pretraining, experiment.critic
     key_init, key_train = jax.random.split(jax.random.key(experiment.seed))
-    graph, parameters = build(experiment, key_init)
-    steps = max(1, len(training) // settings.batch_size)
-    optimiser = optimisers.adam(
-        settings.learning_rate,
+    make = partial(
+        optimisers.adam,
         beta1=settings.beta1,
         weight_decay=settings.weight_decay,
         schedule=settings.schedule,
-        steps=steps * settings.epochs,
+        steps=epoch * settings.epochs,
     )
-    state = SegmenterState(
-        parameters=parameters,
-        average=jax.tree.map(jnp.copy, parameters),
-        optimiser=optimiser.init(parameters),
-        step=jnp.zeros((), jnp.int32),
-        key=key_train,
-    )
-    predict = predictor(graph)
+    graph, variables = build(experiment, key_init)
+    optimiser = make(settings.learning_rate)
+    segmenter = steps.learner(graph, variables, optimiser)
+    if section is None:
+        return Networks(graph, optimiser, None, None), steps.initial_state(segmenter, {}, key_train)
+    critic_graph, variables = initialise(CRITICS[section.name], jax.random.fold_in(key_init, 1), width=section.width)
+    critic_optimiser = make(section.learning_rate)
+    critic = steps.learner(critic_graph, variables, critic_optimiser)
+    return Networks(graph, optimiser, critic_graph, critic_optimiser), steps.initial_state(segmenter, critic, key_train)
 
-    def validate(parameters: Any) -> dict[str, float]:
-        scores = evaluation.overlap(partial(predict, parameters), validation)
+
+def _member(job: Job, state: steps.SegmenterState, predict: Callable, capacity: int) -> Member:
+    """Return a job as the training loop takes it; its images are filled up to `capacity` with its last one."""
+    training, validation = job.data[job.split.train], job.data[job.split.validation]
+    rows = np.minimum(np.arange(capacity), len(training) - 1)
+    count = jnp.asarray(len(training))
+
+    def validate(variables: Any) -> dict[str, float]:
+        scores = evaluation.overlap(partial(predict, variables), validation)
         return {"score": float(np.mean(scores["jaccard"]))}
 
-    def draw(parameters: Any) -> dict[str, np.ndarray]:
+    def draw(variables: Any) -> dict[str, np.ndarray]:
         few = validation[np.arange(min(8, len(validation)))]
-        masks = predict(parameters, few.images)
+        masks = predict(variables, few.images)
         return {"validation": pictures.grid([pictures.outlined(few.images, masks, few.masks)])}
 
-    stage = Stage(
-        name="pretraining",
-        epochs=settings.epochs,
-        run_epoch=platform.epoch_runner(make_iteration(graph, optimiser, settings, experiment.augmentation), steps),
-        data=LabelledImages(jnp.asarray(training.images), jnp.asarray(training.masks)),
-        deploy=lambda state: state.average,
+    return Member(
+        state=state,
+        data=LabelledImages(jnp.asarray(training.images[rows]), jnp.asarray(training.masks[rows]), count),
+        workdir=job.workdir,
+        config=config.to_json(job.experiment),
+        deploy=lambda state: join(state.average, state.segmenter.statistics),
         validate=validate,
         pictures=draw,
     )
-    return graph, train(stage, state, workdir, config.to_json(experiment))

@@ -20,6 +20,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from cxr_jax import losses
+from cxr_jax.models import join, split_statistics
 
 Parameters = Any
 Metrics = dict[str, Float[Array, ""]]
@@ -39,11 +40,14 @@ class Batch(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TransferState:
-    """All that training changes: one plain pytree, of arrays or of whatever a tree map makes of them."""
+    """All that training changes: one plain pytree, of arrays or of whatever a tree map makes of them.
+
+    The segmenter's variables are parameters and, where it has batch norm, its running statistics.
+    """
 
     translator: Parameters
     discriminators: Parameters
-    segmenter: Parameters
+    segmenter: Any
     generative_optimiser: optax.OptState
     discriminative_optimiser: optax.OptState
     supervised_optimiser: optax.OptState
@@ -74,9 +78,10 @@ Step = Callable[[TransferState, Batch, PRNGKeyArray], tuple[TransferState, Metri
 
 
 def initial_state(
+    graphs: Graphs,
     translator: Parameters,
     discriminators: Parameters,
-    segmenter: Parameters,
+    segmenter: Any,
     optimisers: Optimisers,
     key: PRNGKeyArray,
 ) -> TransferState:
@@ -84,16 +89,17 @@ def initial_state(
 
     `discriminators` is `{"a": D_A, "b": D_B}`.
     """
-    supervised = {"segmenter": segmenter, "translator": translator}
-    copies = jax.tree.map(jnp.copy, {**supervised, "discriminators": discriminators})
+    copied = {"segmenter": segmenter, "translator": translator}
+    copies = jax.tree.map(jnp.copy, {**copied, "discriminators": discriminators})
+    learned = {"segmenter": split_statistics(graphs.segmenter, segmenter)[0], "translator": translator}
     return TransferState(
         **copies,
         generative_optimiser=optimisers.generative.init(translator),
         discriminative_optimiser=optimisers.discriminative.init(discriminators),
-        supervised_optimiser=optimisers.supervised.init(supervised),
-        average=jax.tree.map(jnp.copy, supervised),
+        supervised_optimiser=optimisers.supervised.init(learned),
+        average=jax.tree.map(jnp.copy, copied),
         step=jnp.zeros((), jnp.int32),
-        key=key,
+        key=jnp.copy(key),
     )
 
 
@@ -164,14 +170,19 @@ def make_supervised_step(
 
     def supervised_step(state: TransferState, batch: Batch, key: PRNGKeyArray) -> tuple[TransferState, Metrics]:
         key_style, key_a, key_b = jax.random.split(key, 3)
+        learned, statistics = split_statistics(graphs.segmenter, state.segmenter)
 
-        def objective(parameters: Parameters) -> tuple[Float[Array, ""], Metrics]:
-            segment = nnx.merge(graphs.segmenter, parameters["segmenter"])
+        def objective(parameters: Parameters) -> tuple[Float[Array, ""], tuple[Metrics, Any]]:
+            segment = nnx.merge(graphs.segmenter, join(parameters["segmenter"], statistics))
             translator = nnx.merge(graphs.translator, parameters["translator"])
 
             def loss(samples: Mapping[str, Gray], key: PRNGKeyArray, *truth: Array) -> Float[Array, ""]:
-                terms = {look: losses.cross_entropy(segment(perturb(samples[look], key)), *truth) for look in shown}
-                return sum(shown[look] * term for look, term in terms.items())
+                key_perturb, key_segment = jax.random.split(key)
+                total = jnp.zeros(())
+                for look, weight in shown.items():
+                    logits = segment(perturb(samples[look], key_perturb), train=True, key=key_segment)
+                    total += weight * losses.cross_entropy(logits, *truth)
+                return total
 
             a_to_b, recovered = translator.there_and_back(batch.a, key_style)
             terms = {"segmentation_a": loss({"a": recovered, "b": a_to_b}, key_a, batch.a_masks)}
@@ -179,22 +190,24 @@ def make_supervised_step(
                 b_to_a = translator.to_a(batch.b, translator.reference(batch.a, batch.b))
                 truth = batch.b_masks, batch.b_labelled
                 terms["segmentation_b"] = loss({"a": b_to_a, "b": batch.b}, key_b, *truth)
-            return sum(terms.values()), terms
+            return sum(terms.values()), (terms, nnx.to_pure_dict(nnx.state(segment, nnx.BatchStat)))
 
-        parameters = {"segmenter": state.segmenter, "translator": state.translator}
-        parameters, optimiser_state, terms = _descend(objective, optimiser, parameters, state.supervised_optimiser)
-        return replace(state, **parameters, supervised_optimiser=optimiser_state), terms
+        parameters, optimiser_state, (terms, statistics) = _descend(
+            objective, optimiser, {"segmenter": learned, "translator": state.translator}, state.supervised_optimiser
+        )
+        moved = {"segmenter": join(parameters["segmenter"], statistics), "translator": parameters["translator"]}
+        return replace(state, **moved, supervised_optimiser=optimiser_state), terms
 
     return supervised_step
 
 
 def _descend(
-    objective: Callable[[Parameters], tuple[Float[Array, ""], Metrics]],
+    objective: Callable[[Parameters], tuple[Float[Array, ""], Any]],
     optimiser: optax.GradientTransformation,
     parameters: Parameters,
     optimiser_state: optax.OptState,
-) -> tuple[Parameters, optax.OptState, Metrics]:
-    """Take one optimiser step on `objective`; return parameters, optimiser state and the objective's terms."""
-    gradients, terms = jax.grad(objective, has_aux=True)(parameters)
+) -> tuple[Parameters, optax.OptState, Any]:
+    """Take one optimiser step on `objective`; return parameters, optimiser state and what else it returns."""
+    gradients, extra = jax.grad(objective, has_aux=True)(parameters)
     updates, optimiser_state = optimiser.update(gradients, optimiser_state, parameters)
-    return optax.apply_updates(parameters, updates), optimiser_state, terms
+    return optax.apply_updates(parameters, updates), optimiser_state, extra

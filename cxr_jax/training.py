@@ -1,14 +1,16 @@
-"""The loop that every stage of training shares: epochs, validation, log, checkpoints, resuming."""
+"""The loop that every stage of training shares: epochs, validation, log, checkpoints, resuming, several members."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from tqdm import tqdm
 
+from cxr_jax import platform
 from cxr_jax.checkpoints import Checkpoints
 from cxr_jax.journal import Journal
 
@@ -21,24 +23,33 @@ class TrainingDiverged(RuntimeError):
 
 @dataclass(frozen=True)
 class Stage:
-    """A training that has its own checkpoints, log and place in the work directory.
-
-    `run_epoch(state, data)` returns the next state and the epoch's mean metrics, `deploy(state)` what is
-    tested and used afterwards, and `validate(model)` scalars of which `score` chooses the epoch; without a
-    `score` the last epoch is the one to use.
-    """
+    """What the members of a training share: `iteration(state, data)` returns the next state and metrics."""
 
     name: str
     epochs: int
-    run_epoch: Callable[[Any, Any], tuple[Any, Mapping[str, jax.Array]]]
+    steps: int  # iterations of an epoch
+    iteration: Callable[[Any, Any], tuple[Any, Mapping[str, jax.Array]]]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One training: its first state, its data, its place on disk, and how its model is made and judged.
+
+    `deploy(state)` makes what is tested and used afterwards, and `validate(model)` scalars of which `score` chooses
+    the epoch; without a `score` the last epoch is the one to use.
+    """
+
+    state: Any
     data: Any
+    workdir: Path
+    config: dict[str, Any]
     deploy: Callable[[Any], Any]
     validate: Callable[[Any], Mapping[str, float]]
     pictures: Callable[[Any], Mapping[str, Any]]
 
 
 class Trained(NamedTuple):
-    """The best epoch of a stage with its score and model, and the state after the last epoch."""
+    """The best epoch of a member with its score and model, and the state after the last epoch."""
 
     epoch: int
     score: float
@@ -46,39 +57,101 @@ class Trained(NamedTuple):
     state: Any
 
 
-def train(stage: Stage, state: Any, workdir: Path, config: dict[str, Any]) -> Trained:
-    """Train `stage` from `state`, or from where it stopped in `workdir`; train nothing if it had finished."""
-    directory = workdir / stage.name
-    checkpoints = Checkpoints(directory / "checkpoints", config)
-    start, state = checkpoints.resume(state)
-    model_shape = jax.eval_shape(stage.deploy, state)
-    journal = Journal(directory, start)
+def train(stage: Stage, members: Sequence[Member]) -> list[Trained]:
+    """Train every member from its state, or from where it stopped in its workdir; finished ones are left alone.
+
+    Members at the same epoch advance together, over a leading axis of one program, so their states and data must
+    have the same shapes. Each keeps the log and the checkpoints that it would have by itself. Raises
+    `TrainingDiverged` for the first member that diverged, when the others have ended.
+    """
+    alone = platform.epoch_runner(stage.iteration, stage.steps)
+    together = platform.epoch_runner(jax.vmap(stage.iteration), stage.steps)
+    runs, failures = [], []
     try:
-        with tqdm(total=stage.epochs, initial=start, desc=stage.name, unit="epoch") as progress:
-            for epoch in range(start + 1, stage.epochs + 1):
-                state, metrics = stage.run_epoch(state, stage.data)
-                values = _finite(stage.name, epoch, jax.device_get(metrics))
-                model = stage.deploy(state)
-                values |= stage.validate(model)
-                journal.scalars(epoch, values)
-                if epoch % PICTURES_EVERY == 0 or epoch == stage.epochs:
-                    journal.pictures(epoch, stage.pictures(model))
-                checkpoints.save(epoch, model, state, values.get("score", float(epoch)))
-                progress.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
-                progress.update()
-        return Trained(*checkpoints.best(model_shape), state)
+        for member in members:
+            runs.append(_Run(stage, member))
+        active = list(runs)
+        done = sum(run.epoch for run in runs)
+        with tqdm(total=stage.epochs * len(runs), initial=done, desc=stage.name, unit="epoch") as progress:
+            while active := [run for run in active if run.epoch < stage.epochs]:
+                group = [run for run in active if run.epoch == min(run.epoch for run in active)]
+                for run, state, metrics in _advance(group, alone, together):
+                    try:
+                        values = run.record(state, metrics)
+                    except TrainingDiverged as error:
+                        failures.append(error)
+                        active.remove(run)
+                        continue
+                    progress.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+                    progress.update()
+        if failures:
+            raise failures[0]
+        return [run.trained() for run in runs]
     finally:
-        journal.close()
-        checkpoints.close()
+        for run in runs:
+            run.close()
 
 
-def _finite(stage: str, epoch: int, metrics: Mapping[str, Any]) -> dict[str, float]:
+class _Run:
+    """A member on its way through a stage: its epoch, its state and what it leaves on disk."""
+
+    def __init__(self, stage: Stage, member: Member):
+        """Open the member's folder and take up its latest checkpoint."""
+        self.stage, self.member = stage, member
+        directory = member.workdir / stage.name
+        self.checkpoints = Checkpoints(directory / "checkpoints", member.config)
+        self.epoch, self.state = self.checkpoints.resume(member.state)
+        self.model_shape = jax.eval_shape(member.deploy, self.state)
+        self.journal = Journal(directory, self.epoch)
+
+    def record(self, state: Any, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """Take the state after one more epoch: check it, judge it, write it down; return its scalars."""
+        epoch = self.epoch + 1
+        values = _finite(self.stage.name, epoch, metrics, self.member.workdir)
+        model = self.member.deploy(state)
+        values |= self.member.validate(model)
+        self.journal.scalars(epoch, values)
+        if epoch % PICTURES_EVERY == 0 or epoch == self.stage.epochs:
+            self.journal.pictures(epoch, self.member.pictures(model))
+        self.checkpoints.save(epoch, model, state, values.get("score", float(epoch)))
+        self.epoch, self.state = epoch, state
+        return values
+
+    def trained(self) -> Trained:
+        """Return the outcome."""
+        return Trained(*self.checkpoints.best(self.model_shape), self.state)
+
+    def close(self) -> None:
+        """Wait until everything is on disk."""
+        self.journal.close()
+        self.checkpoints.close()
+
+
+def _advance(group: Sequence[_Run], alone: Callable, together: Callable) -> list[tuple[_Run, Any, Mapping[str, Any]]]:
+    """Run one epoch of every member of the group; return each with its new state and its metrics, on the host."""
+    if len(group) == 1:
+        state, metrics = alone(group[0].state, group[0].member.data)
+        return [(group[0], state, jax.device_get(metrics))]
+    states, data = (_stack([get(run) for run in group]) for get in (lambda run: run.state, lambda run: run.member.data))
+    states, metrics = together(states, data)
+    metrics = jax.device_get(metrics)
+    return [
+        (run, *(jax.tree.map(lambda leaf, place=place: leaf[place], tree) for tree in (states, metrics)))
+        for place, run in enumerate(group)
+    ]
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _finite(stage: str, epoch: int, metrics: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     """Return the metrics as floats; raise `TrainingDiverged` naming those that are not finite."""
     values = {name: float(value) for name, value in metrics.items()}
     broken = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
     if broken:
         raise TrainingDiverged(
-            f"stage {stage!r}, epoch {epoch}: {', '.join(broken)}. The last good checkpoint is kept; lower the "
-            "learning rate or use another seed, in another workdir"
+            f"stage {stage!r}, epoch {epoch}: {', '.join(broken)}. The last good checkpoint is kept in {workdir}; "
+            "lower the learning rate or use another seed, in another workdir"
         )
     return values

@@ -13,11 +13,11 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from cxr_jax import config, evaluation, optimisers, platform, steps
+from cxr_jax import config, evaluation, optimisers, steps
 from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
-from cxr_jax.training import Stage, Trained, train
+from cxr_jax.training import Member, Stage, Trained, train
 from cxr_jax.views import Views
 
 Images = UInt8[Array, "n h w 1"]
@@ -191,22 +191,22 @@ def transfer(
             values["score"] = float(np.mean(direct["jaccard"]))
         return values
 
-    def stage(name: str, epochs: int, *, supervised: bool) -> Stage:
+    def run(name: str, epochs: int, state: steps.TransferState, *, supervised: bool) -> Trained:
         iteration = make_iteration(experiment, turns if supervised else turns[:2])
-        return Stage(
-            name=name,
-            epochs=epochs,
-            run_epoch=platform.epoch_runner(iteration, steps_per_epoch),
+        member = Member(
+            state=state,
             data=pools,
+            workdir=workdir,
+            config=config.to_json(experiment),
             deploy=deploy,
             validate=validate if supervised else lambda model: {},
             pictures=lambda model: {"translation": views.picture(model, source.validation, target.validation)},
         )
+        return train(Stage(name, epochs, steps_per_epoch, iteration), [member])[0]
 
-    stored = config.to_json(experiment)
-    start = steps.initial_state(**parameters, segmenter=segmenter_parameters, optimisers=tools, key=key_train)
-    warm = train(stage("warmup", settings.warmup_epochs, supervised=False), start, workdir, stored)
-    return views, train(stage("transfer", settings.epochs, supervised=True), warm.state, workdir, stored)
+    start = steps.initial_state(graphs, **parameters, segmenter=segmenter_parameters, optimisers=tools, key=key_train)
+    warm = run("warmup", settings.warmup_epochs, start, supervised=False)
+    return views, run("transfer", settings.epochs, warm.state, supervised=True)
 
 
 def _reference(views: Views, translator: Any, pools: Pools) -> Any:

@@ -43,7 +43,7 @@ def test_the_paper_protocol_is_the_default():
         ("fold", 5, r"config.fold must be in \[0, 4\]"),
         ("image_size", 100, "config.image_size must be a multiple of 16, at least 32, for segmenter 'unet'"),
         ("image_size", 16, "config.image_size must be a multiple of 16, at least 32"),
-        ("segmenter.name", "vnet", "config.segmenter.name must be one of unet; found 'vnet'"),
+        ("segmenter.name", "vnet", "config.segmenter.name must be one of unet, fcn, .*; found 'vnet'"),
         ("segmenter.wdith", 8, "config.segmenter.wdith is unknown; the sizes of unet are width, depth"),
         ("segmenter.width", 0, r"config.segmenter.width must be in \[1, 4096\], found 0"),
         ("segmenter.width", 12, "must be a multiple of 8"),

@@ -37,7 +37,7 @@ def test_results_name_what_made_them(finished):
 
 def test_everything_a_person_looks_at_is_there(finished):
     workdir, _ = finished
-    for name in ("source_only", "transfer"):
+    for name in ("source", "source_only", "transfer"):
         assert (workdir / "overlays" / f"{name}.png").stat().st_size > 1000
     for stage in ("pretraining", "warmup", "transfer"):
         assert list((workdir / stage / "tensorboard").iterdir())

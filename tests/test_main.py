@@ -32,7 +32,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         (["--config=configs/transfer.py", "--config.lable_frac=0.5"], "lable_frac"),
         (["--config=configs/transfer.py", "--config.label_frac=7"], r"config.label_frac must be in [0, 1], found 7.0"),
         (["--config=configs/transfer.py", "--config.label_frac=half"], "half"),
-        (["--config=configs/transfer.py", "--config.segmenter.name=vnet"], "must be one of unet; found 'vnet'"),
+        (["--config=configs/transfer.py", "--config.segmenter.name=vnet"], "segnet, invertednet, scan; found 'vnet'"),
         (["--config=configs/transfer.py", "0.5"], "unexpected arguments: 0.5"),
         (["--config=configs/transfer.py", "--mode=dream"], "train|evaluate"),
     ],

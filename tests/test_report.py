@@ -33,7 +33,8 @@ def test_table_has_a_row_a_run(tmp_path):
     last = report.table(rows).splitlines()[-1]
     assert "| 1.25 % | 128 | - | - | 93.46 ± 2.35 |" in last
     assert (
-        report.insert(f"a\n{report.BEGIN}\nold\n{report.END}\nb", "new") == f"a\n{report.BEGIN}\nnew\n{report.END}\nb"
+        report.insert("a\n<!-- x: python -m cxr_jax.report -->\nold\n<!-- end of x -->\nb", "x", "new")
+        == "a\n<!-- x: python -m cxr_jax.report -->\nnew\n<!-- end of x -->\nb"
     )
 
 
@@ -44,4 +45,4 @@ def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(report.ReportError, match="lacks command, config"):
         report.read_results(tmp_path)
     with pytest.raises(report.ReportError, match=r"README.md lacks the lines"):
-        report.insert("no markers", "table", "README.md")
+        report.insert("no markers", "results", "table", "README.md")

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from cxr_jax import checkpoints, steps
-from cxr_jax.models import DISCRIMINATORS, SEGMENTERS, TRANSLATORS, initialise
+from cxr_jax.models import DISCRIMINATORS, SEGMENTERS, TRANSLATORS, initialise, split_statistics
 
 KEY = jax.random.key(0)
 WEIGHTS = {"adversarial": 1.0, "image": 10.0, "style": 1.0, "content": 1.0, "cycle": 1.0}
@@ -26,7 +26,7 @@ def setting(request):
     graphs = steps.Graphs(segmenter_graph, translator_graph, critic_graph)
     tools = steps.Optimisers(optax.adam(1e-3), optax.adam(1e-3), optax.adam(1e-3))
     critics = {"a": critic, "b": jax.tree.map(lambda leaf: leaf * 0.5, critic)}
-    state = steps.initial_state(translator, critics, segmenter, tools, KEY)
+    state = steps.initial_state(graphs, translator, critics, segmenter, tools, KEY)
     a, b = jax.random.uniform(KEY, (2, 2, 32, 32, 1), minval=-1.0)
     masks = (a > 0).astype(jnp.float32)
     return graphs, tools, state, steps.Batch(a, masks, b, masks[::-1], jnp.array([True, False]))
@@ -110,6 +110,22 @@ def test_an_unlabelled_image_of_b_contributes_nothing(setting, looks):
     assert any(differs(with_label.segmenter, relabelled.segmenter))
 
 
+def test_batch_statistics_move_with_supervision_and_are_not_descended_on():
+    translator_graph, translator = initialise(TRANSLATORS["munit"], KEY, width=4, blocks=1, mlp=8)
+    critic_graph, critic = initialise(DISCRIMINATORS["patch"], KEY, width=4)
+    segmenter_graph, segmenter = initialise(SEGMENTERS["scan"], KEY, width=2)
+    graphs = steps.Graphs(segmenter_graph, translator_graph, critic_graph)
+    still = optax.sgd(0.0)
+    tools = steps.Optimisers(still, still, still)
+    state = steps.initial_state(graphs, translator, {"a": critic, "b": critic}, segmenter, tools, KEY)
+    a, b = jax.random.uniform(KEY, (2, 2, 32, 32, 1), minval=-1.0)
+    batch = steps.Batch(a, (a > 0).astype(jnp.float32), b, jnp.zeros_like(b), jnp.zeros(2, bool))
+    after, _ = make("supervised", graphs, tools, target_labels=False)(state, batch, KEY)
+    before, moved = (split_statistics(segmenter_graph, tree.segmenter) for tree in (state, after))
+    assert not any(differs(before[0], moved[0]))
+    assert any(differs(before[1], moved[1]))
+
+
 def test_without_target_labels_b_has_no_part_in_supervision(setting):
     graphs, tools, state, batch = setting
     step = make("supervised", graphs, tools, target_labels=False)
@@ -169,8 +185,8 @@ def test_translation_losses_vanish_for_identical_translators(setting):
 
 
 def test_state_shares_no_array_with_what_it_was_made_of(setting):
-    _, tools, state, _ = setting
-    fresh = steps.initial_state(state.translator, state.discriminators, state.segmenter, tools, KEY)
+    graphs, tools, state, _ = setting
+    fresh = steps.initial_state(graphs, state.translator, state.discriminators, state.segmenter, tools, KEY)
     donated = jax.jit(lambda state: replace(state, step=state.step + 1), donate_argnums=0)(fresh)
     assert int(donated.step) == 1
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state.segmenter))

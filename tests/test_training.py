@@ -1,12 +1,14 @@
 """The shared loop: resuming, choosing the epoch, stopping at losses that are not finite."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cxr_jax import journal, platform
-from cxr_jax.training import Stage, TrainingDiverged, train
+from cxr_jax.training import Member, Stage, TrainingDiverged, train
 
 
 def iteration(state, data):
@@ -15,61 +17,96 @@ def iteration(state, data):
     return {**state, "value": value, "step": state["step"] + 1}, {"loss": value**2}
 
 
-def start() -> dict:
-    return {"value": jnp.asarray(1.0), "step": jnp.asarray(0), "key": jax.random.key(0)}
+def start(seed: int = 0) -> dict:
+    return {"value": jnp.asarray(1.0), "step": jnp.asarray(0), "key": jax.random.key(seed)}
 
 
-def stage(epochs: int, *, fail_at: int | None = None, score: bool = True) -> Stage:
+STAGE = Stage("toy", 7, 3, iteration)
+
+
+def stage(epochs: int) -> Stage:
+    return replace(STAGE, epochs=epochs)
+
+
+def failing(at: int) -> Stage:
+    """Return a stage whose loss is not a number from epoch `at` on, where the data are positive."""
+
+    def diverges(state, data):
+        after, _ = iteration(state, data)
+        late = (after["step"] > 3 * (at - 1)) & (data > 0)
+        return after, {"loss": jnp.where(late, jnp.nan, 1.0), "other": jnp.asarray(1.0)}
+
+    return replace(STAGE, iteration=diverges)
+
+
+def member(workdir, *, seed: int = 0, data: float = 0.1, score: bool = True) -> Member:
     def validate(model):
         return {"score": -abs(float(model) - 0.5)} if score else {}
 
-    run = platform.epoch_runner(iteration, 3)
+    return Member(start(seed), jnp.asarray(data), workdir, {}, lambda state: state["value"], validate, lambda model: {})
 
-    def run_epoch(state, data):
-        state, metrics = run(state, data)
-        if fail_at is not None and int(state["step"]) > 3 * (fail_at - 1):
-            metrics = {"loss": jnp.nan, "other": 1.0}
-        return state, metrics
 
-    return Stage("toy", epochs, run_epoch, jnp.asarray(0.1), lambda state: state["value"], validate, lambda model: {})
+def log(workdir):
+    return journal.read(workdir / "toy" / "scalars.jsonl")
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
-    whole = train(stage(7), start(), tmp_path / "whole", {})
+    (whole,) = train(stage(7), [member(tmp_path / "whole")])
     for epochs in (2, 5, 7):
-        parts = train(stage(epochs), start(), tmp_path / "parts", {})
+        (parts,) = train(stage(epochs), [member(tmp_path / "parts")])
     assert (parts.epoch, parts.score) == (whole.epoch, whole.score)
     assert float(parts.model) == float(whole.model)
     assert float(parts.state["value"]) == float(whole.state["value"])
-    logs = [journal.read(tmp_path / name / "toy" / "scalars.jsonl") for name in ("whole", "parts")]
-    assert logs[0] == logs[1]
-    assert [row["epoch"] for row in logs[0]] == [1, 2, 3, 4, 5, 6, 7]
+    assert log(tmp_path / "whole") == log(tmp_path / "parts")
+    assert [row["epoch"] for row in log(tmp_path / "whole")] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_a_finished_stage_is_not_run_again(tmp_path):
-    first = train(stage(3), start(), tmp_path, {})
+    (first,) = train(stage(3), [member(tmp_path)])
 
     def never(state, data):
         raise AssertionError("trained again")
 
-    again = train(Stage("toy", 3, never, None, lambda s: s["value"], lambda m: {}, lambda m: {}), start(), tmp_path, {})
+    (again,) = train(replace(stage(3), iteration=never), [member(tmp_path)])
     assert float(again.model) == float(first.model)
 
 
 def test_the_best_epoch_is_kept_and_the_last_one_without_a_score(tmp_path):
-    trained = train(stage(6), start(), tmp_path / "scored", {})
-    rows = journal.read(tmp_path / "scored" / "toy" / "scalars.jsonl")
+    (trained,) = train(stage(6), [member(tmp_path / "scored")])
+    rows = log(tmp_path / "scored")
     assert trained.score == max(row["score"] for row in rows)
     assert trained.epoch == max(rows, key=lambda row: row["score"])["epoch"]
-    assert train(stage(6, score=False), start(), tmp_path / "last", {}).epoch == 6
+    assert train(stage(6), [member(tmp_path / "last", score=False)])[0].epoch == 6
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(TrainingDiverged, match=r"stage 'toy', epoch 3: loss = nan\. The last good checkpoint is kept"):
-        train(stage(5, fail_at=3), start(), tmp_path, {})
-    healthy = train(stage(2), start(), tmp_path, {})
+        train(failing(3), [member(tmp_path)])
+    (healthy,) = train(stage(2), [member(tmp_path)])
     assert healthy.epoch in (1, 2)
     assert int(healthy.state["step"]) == 6
+
+
+def test_members_together_are_what_they_are_alone(tmp_path):
+    names = ("one", "two", "three")
+    alone = [train(STAGE, [member(tmp_path / "alone" / name, seed=seed)])[0] for seed, name in enumerate(names)]
+    train(stage(2), [member(tmp_path / "together" / "two", seed=1)])  # one of them is ahead
+    members = [member(tmp_path / "together" / name, seed=seed) for seed, name in enumerate(names)]
+    for one, other, name in zip(alone, train(STAGE, members), names, strict=True):
+        assert one.epoch == other.epoch
+        np.testing.assert_allclose(one.model, other.model, rtol=1e-6)
+        np.testing.assert_allclose(one.state["value"], other.state["value"], rtol=1e-6)
+        rows = [log(tmp_path / way / name) for way in ("alone", "together")]
+        assert [row["epoch"] for row in rows[1]] == [1, 2, 3, 4, 5, 6, 7]
+        np.testing.assert_allclose(*([row["loss"] for row in table] for table in rows), rtol=1e-5)
+    assert len({float(trained.model) for trained in alone}) == 3
+
+
+def test_a_member_that_diverges_does_not_hold_the_others_up(tmp_path):
+    members = [member(tmp_path / "sick"), member(tmp_path / "well", data=-0.1)]
+    with pytest.raises(TrainingDiverged, match=r"epoch 4: loss = nan.*is kept in .*sick"):
+        train(failing(4), members)
+    assert [len(log(tmp_path / name)) for name in ("sick", "well")] == [3, 7]
 
 
 def test_scanned_and_dispatched_epochs_agree(monkeypatch):

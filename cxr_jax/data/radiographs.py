@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 
 from tfds_builders.image_files import resize
 
@@ -17,6 +17,8 @@ TASKS = {
     "clavicles": ("left_clavicle", "right_clavicle"),
 }
 DATASETS = ("jsrt", "montgomery", "phantom/a", "phantom/b", "phantom/a_256", "phantom/b_256")
+
+FIELD_MM = {"jsrt": 2048 * 0.175}  # side of the whole square image, where the publisher says it
 
 FRAME_LEVEL = 0.05  # of an image's maximum: rows and columns that never exceed it are a black frame
 
@@ -29,13 +31,15 @@ class DatasetError(ValueError):
 class Radiographs:
     """Images of one dataset in [0, 255] and their masks in {0, 1}, in the order of their ids.
 
-    `masks` is None where the dataset has no labels for the task (Montgomery's hearts, say).
+    `masks` is None where the dataset has no labels for the task (Montgomery's hearts, say); `spacing` is the
+    height and width of a pixel in mm, None where the dataset's are unknown.
     """
 
     name: str
     images: UInt8[np.ndarray, "n s s 1"]
     masks: UInt8[np.ndarray, "n s s 1"] | None
     ids: tuple[str, ...]
+    spacing: Float[np.ndarray, "n 2"] | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -43,8 +47,8 @@ class Radiographs:
 
     def __getitem__(self, indices: np.ndarray) -> "Radiographs":
         """Return the radiographs at `indices`, in that order."""
-        masks = None if self.masks is None else self.masks[indices]
-        return Radiographs(self.name, self.images[indices], masks, tuple(self.ids[i] for i in indices))
+        masks, spacing = (None if part is None else part[indices] for part in (self.masks, self.spacing))
+        return Radiographs(self.name, self.images[indices], masks, tuple(self.ids[i] for i in indices), spacing)
 
     def fingerprint(self) -> str:
         """Return a checksum of images, masks and ids: equal data, equal string."""
@@ -90,10 +94,12 @@ def load(
     builder = prepare(name, data_dir, manual_dir)
     labelled = all(structure in builder.info.features for structure in structures)
     rows = sorted(builder.as_data_source(split="train"), key=lambda row: row["id"])
-    images, masks = [], []
+    images, masks, sides = [], [], []
     for row in rows:
         frame = body_frame(row["image"][..., 0])
-        images.append(normalise(resize(row["image"][frame][..., 0], image_size)))
+        trimmed = row["image"][frame]
+        sides.append(np.divide(trimmed.shape[:2], row["image"].shape[:2]))
+        images.append(normalise(resize(trimmed[..., 0], image_size)))
         if labelled:
             union = np.any([row[structure][frame][..., 0] for structure in structures], axis=0)
             masks.append(resize(union.astype(np.float32), image_size) >= 0.5)
@@ -102,6 +108,7 @@ def load(
         images=np.stack(images)[..., None],
         masks=np.stack(masks)[..., None].astype(np.uint8) if labelled else None,
         ids=tuple(row["id"].decode() if isinstance(row["id"], bytes) else row["id"] for row in rows),
+        spacing=np.stack(sides) * (FIELD_MM[name] / image_size) if name in FIELD_MM else None,
     )
 
 

@@ -7,16 +7,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 
-def batch_indices(key: PRNGKeyArray, step: Int[Array, ""], count: int, batch_size: int) -> Int[Array, " b"]:
+def batch_indices(
+    key: PRNGKeyArray, step: Int[Array, ""], count: int | Int[Array, ""], batch_size: int, capacity: int | None = None
+) -> Int[Array, " b"]:
     """Return the images of batch `step`: endless passes over `count` images, each pass in a new order.
 
-    A batch may span two passes, so every image is seen once a pass whatever the batch size.
+    A batch may span two passes, so every image is seen once a pass whatever the batch size. Where `count` is
+    traced, as for members whose folds differ in size, `capacity` is a size that holds all; it changes nothing
+    in what is drawn.
     """
+    places = jnp.arange(count if capacity is None else capacity)
     position = step * batch_size + jnp.arange(batch_size)
 
     def pick(place: Int[Array, ""]) -> Int[Array, ""]:
-        order = jax.random.permutation(jax.random.fold_in(key, place // count), count)
-        return order[place % count]
+        ranks = jax.random.uniform(jax.random.fold_in(key, place // count), places.shape)
+        return jnp.argsort(jnp.where(places < count, ranks, jnp.inf))[place % count]
 
     return jax.vmap(pick)(position)
 

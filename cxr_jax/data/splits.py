@@ -35,6 +35,11 @@ def split(ids: Sequence[str], fold: int, seed: int) -> Split:
     return Split(np.sort(np.concatenate(rest)), np.sort(parts[validation]), np.sort(parts[fold]))
 
 
+def training_share(count: int) -> int:
+    """Return how many of `count` images train, whatever the fold: an epoch is as long in each."""
+    return max(1, count * (FOLDS - 2) // FOLDS)
+
+
 def labelled(ids: Sequence[str], label_frac: float, seed: int) -> Bool[np.ndarray, " n"]:
     """Return which of the training images `ids` keep their label.
 

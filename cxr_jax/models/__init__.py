@@ -3,33 +3,58 @@
 from typing import Any
 
 import jax
-from flax import nnx
+from flax import nnx, traverse_util
 from jaxtyping import PRNGKeyArray
 
 from cxr_jax.models.discriminator import MultiScaleDiscriminator
+from cxr_jax.models.fcn import FCN
+from cxr_jax.models.invertednet import InvertedNet
 from cxr_jax.models.munit import MUNIT
+from cxr_jax.models.scan import SCAN, SCANCritic
+from cxr_jax.models.segnet import SegNet
 from cxr_jax.models.unet import UNet
 
-SEGMENTERS = {"unet": UNet}
+__all__ = ["CRITICS", "DISCRIMINATORS", "SEGMENTERS", "TRANSLATORS", "initialise", "join", "split_statistics"]
+
+SEGMENTERS = {"unet": UNet, "fcn": FCN, "segnet": SegNet, "invertednet": InvertedNet, "scan": SCAN}
 TRANSLATORS = {"munit": MUNIT}
+CRITICS = {"scan": SCANCritic}
 DISCRIMINATORS = {"patch": MultiScaleDiscriminator}
 
 
 def initialise(
     architecture: type[nnx.Module], key: PRNGKeyArray | None, **sizes: Any
 ) -> tuple[nnx.GraphDef, dict[str, Any]]:
-    """Build a network; return its static graph and its parameters as a plain nested dict of arrays.
+    """Build a network; return its static graph and its variables as a plain nested dict of arrays.
 
-    `nnx.merge(graph, parameters)` is the network again, inside a trace too. All parameters are drawn in one
-    program, which is run once and therefore compiled without optimisation. Without a key nothing is drawn, and
-    shapes stand for the arrays: enough to restore a checkpoint into.
+    The variables are its parameters and, where it has batch norm, its running statistics; another kind is a
+    ValueError. `nnx.merge(graph, variables)` is the network again, inside a trace too. All parameters are drawn
+    in one program, which is run once and therefore compiled without optimisation. Without a key nothing is
+    drawn, and shapes stand for the arrays: enough to restore a checkpoint into.
     """
 
     def draw(key):
-        return nnx.split(architecture(**sizes, rngs=nnx.Rngs(params=key)), nnx.Param)
+        module = architecture(**sizes, rngs=nnx.Rngs(params=key))
+        graph, parameters, statistics = nnx.split(module, nnx.Param, nnx.BatchStat)
+        return graph, nnx.merge_state(parameters, statistics)
 
     graph, shapes = nnx.eval_shape(draw, jax.random.key(0))
     if key is None:
         return graph, nnx.to_pure_dict(shapes)
     options = {"xla_backend_optimization_level": 0}
     return graph, jax.jit(lambda key: nnx.to_pure_dict(draw(key)[1]), compiler_options=options)(key)
+
+
+def split_statistics(graph: nnx.GraphDef, variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split a network's variables into its parameters, which are learned, and its batch statistics.
+
+    Statistics are an empty dict where the network has none. Leaves may be arrays, tracers or shapes.
+    """
+    _, parameters, statistics = nnx.split(nnx.merge(graph, variables), nnx.Param, nnx.BatchStat)
+    return nnx.to_pure_dict(parameters), nnx.to_pure_dict(statistics)
+
+
+def join(parameters: dict[str, Any], statistics: dict[str, Any]) -> dict[str, Any]:
+    """Return the variables that `split_statistics` split."""
+    flat = traverse_util.flatten_dict(parameters) | traverse_util.flatten_dict(statistics)
+    return traverse_util.unflatten_dict(flat)

@@ -4,13 +4,30 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 KAIMING = nnx.initializers.kaiming_normal()
 GAUSSIAN = nnx.initializers.normal(0.02)
+MOMENTUM = 0.9  # of the running statistics of batch norm: they forget with a half-life of seven steps
 
 Image = Float[Array, "_ _ _ _"]
+Pooled = Float[Array, "b h w c"]
+Indices = UInt8[Array, "b h w c"]
+
+
+def check_width(width: int, multiple: int = 1) -> None:
+    """Raise ValueError unless `width`, the channels of a network's first stage, is a multiple of `multiple`."""
+    if width < 1 or width % multiple:
+        raise ValueError(f"width must be a multiple of {multiple}, at least {multiple}, found {width}")
+
+
+def check_size(images: Image, multiple: int) -> None:
+    """Raise ValueError unless height and width of the images are multiples of `multiple`."""
+    _, h, w, _ = images.shape
+    if h % multiple or w % multiple:
+        raise ValueError(f"height and width of images must be multiples of {multiple}, found {h}x{w}")
 
 
 def identity(x: Image) -> Image:
@@ -32,6 +49,38 @@ def max_pool(x: Image) -> Image:
     """2x2 max pooling. Written as a reshape: its gradient is several times faster than a window reduction's."""
     b, h, w, c = x.shape
     return x.reshape(b, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
+
+
+def max_pool_with_indices(x: Image) -> tuple[Pooled, Indices]:
+    """2x2 max pooling, and which pixel of each square was taken: 0 to 3, row by row, the first of equal ones.
+
+    The gradient goes to that pixel alone, also among equal ones.
+    """
+    b, h, w, c = x.shape
+    squares = x.reshape(b, h // 2, 2, w // 2, 2, c)
+    largest = jax.lax.stop_gradient(squares).max(axis=(2, 4), keepdims=True)
+    indices = jnp.where(squares == largest, _POSITIONS, 3).min(axis=(2, 4))
+    taken = indices[:, :, None, :, None, :] == _POSITIONS
+    return jnp.where(taken, squares, 0.0).sum(axis=(2, 4)), indices
+
+
+def max_unpool(x: Pooled, indices: Indices) -> Image:
+    """Double height and width: each value goes where `max_pool_with_indices` took its maximum, between zeros."""
+    b, h, w, c = x.shape
+    taken = indices[:, :, None, :, None, :] == _POSITIONS
+    return jnp.where(taken, x[:, :, None, :, None, :], 0.0).reshape(b, 2 * h, 2 * w, c)
+
+
+def dropout_keys(key: PRNGKeyArray | None, number: int) -> list[PRNGKeyArray]:
+    """Return a key for each of a network's `number` dropouts; ValueError without a key to make them from."""
+    if key is None:
+        raise ValueError("a network with dropout needs randomness to train: call it with train=True and a key")
+    return list(jax.random.split(key, number))
+
+
+def dropout(x: Image, rate: float, key: PRNGKeyArray) -> Image:
+    """Set each value to 0 with probability `rate` and divide the others by `1 - rate`, which keeps the mean."""
+    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0.0)
 
 
 def instance_norm(x: Image, epsilon: float = 1e-5) -> Image:
@@ -154,3 +203,6 @@ class UpsampledConv(nnx.Module):
 # Which of the three small pixels around it each of the five upsampled pixels under a kernel repeats.
 _EVEN = ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1))
 _ODD = ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1))
+
+# Where the pixels of a square are, seen as `b h 2 w 2 c`.
+_POSITIONS = np.arange(4, dtype=np.uint8).reshape(1, 1, 2, 1, 2, 1)

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from cxr_jax.models.layers import KAIMING, Image, UpConv, max_pool
+from cxr_jax.models.layers import KAIMING, Image, UpConv, check_size, check_width, max_pool
 
 GROUPS = 8
 
@@ -42,8 +42,7 @@ class UNet(nnx.Module):
 
     def __init__(self, width: int = 64, depth: int = 4, *, rngs: nnx.Rngs):
         """Make a U-Net with `depth` poolings whose first stage has `width` channels, a multiple of 8 (the groups)."""
-        if width % GROUPS:
-            raise ValueError(f"width must be a multiple of {GROUPS}, found {width}")
+        check_width(width, GROUPS)
         widths = [width * 2**level for level in range(depth + 1)]
         self.encoder = nnx.List([DoubleConv(i, o, rngs=rngs) for i, o in zip([1, *widths[:-1]], widths, strict=True)])
         self.upconvs = nnx.List([UpConv(w, w // 2, rngs=rngs) for w in reversed(widths[1:])])
@@ -55,8 +54,11 @@ class UNet(nnx.Module):
         """Return the number by which height and width must be divisible."""
         return 2**depth
 
-    def __call__(self, images: Float[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
-        """Return the logits of the foreground for images in [-1, 1]."""
+    def __call__(
+        self, images: Float[Array, "b h w 1"], *, train: bool = False, key: PRNGKeyArray | None = None
+    ) -> Float[Array, "b h w 1"]:
+        """Return the logits of the foreground for images in [-1, 1]; training and inference do not differ."""
+        check_size(images, self.size_multiple(depth=len(self.upconvs)))
         skips = []
         x = images
         for stage in self.encoder:

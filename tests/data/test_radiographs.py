@@ -48,6 +48,17 @@ def test_indexing_keeps_images_masks_and_ids_together(phantoms):
     np.testing.assert_array_equal(some.images[1], data.images[2])
 
 
+def test_pixels_have_a_size_where_the_field_of_view_is_known(phantoms, tfds_dir, monkeypatch):
+    assert phantoms["lungs"].spacing is None
+    monkeypatch.setitem(radiographs.FIELD_MM, "phantom/b", 320.0)
+    data = radiographs.load("phantom/b", "lungs", 32, tfds_dir)
+    whole = radiographs.load("phantom/b", "lungs", 64, tfds_dir)
+    np.testing.assert_allclose(data.spacing, 2 * whole.spacing)
+    assert (data.spacing <= 10.0).all()
+    assert (data.spacing.min(axis=1) < 10.0).all()  # b has a black frame, which is cut off
+    np.testing.assert_array_equal(data[np.array([3, 1])].spacing, data.spacing[[3, 1]])
+
+
 def test_unknown_dataset_lists_the_valid_ones(tmp_path):
     with pytest.raises(radiographs.DatasetError, match=r"unknown dataset 'shenzen'.*jsrt, montgomery"):
         radiographs.load("shenzen", "lungs", 32, str(tmp_path))

@@ -23,6 +23,13 @@ def test_a_batch_larger_than_the_dataset_repeats_images():
     assert sorted(drawn[:3]) == sorted(drawn[3:6]) == [0, 1, 2]
 
 
+def test_room_for_more_images_changes_nothing():
+    for step in range(4):
+        tight = sampling.batch_indices(KEY, jnp.asarray(step), 10, 4)
+        roomy = sampling.batch_indices(KEY, jnp.asarray(step), jnp.asarray(10), 4, capacity=13)
+        np.testing.assert_array_equal(tight, roomy)
+
+
 def test_ranges():
     images = jnp.array([0, 51, 255], jnp.uint8).reshape(3, 1, 1, 1)
     unit = sampling.to_unit(images)

@@ -1,9 +1,11 @@
 """Layers against independent NumPy references."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.test_util import check_grads
 
 from cxr_jax.models import layers
 
@@ -68,6 +70,62 @@ def test_max_pool_takes_the_largest_of_each_square():
     x = images(2, 4, 6, 3)
     expected = np.stack([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]).max(axis=0)
     np.testing.assert_array_equal(layers.max_pool(jnp.asarray(x)), expected)
+
+
+def tied(*shape: int) -> np.ndarray:
+    """Images of few values, so that most squares hold their maximum more than once."""
+    return RNG.integers(-1, 2, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("draw", [images, tied])
+def test_pooling_with_indices_and_unpooling_match_numpy(draw):
+    x = draw(2, 4, 6, 3)
+    pooled, indices = layers.max_pool_with_indices(jnp.asarray(x))
+    values = images(2, 2, 3, 3)
+    unpooled = layers.max_unpool(jnp.asarray(values), indices)
+    expected = np.zeros_like(x)
+    for n, i, j, c in np.ndindex(2, 2, 3, 3):
+        square = x[n, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, c].reshape(-1)
+        first = int(square.argmax())
+        assert (pooled[n, i, j, c], indices[n, i, j, c]) == (square[first], first)
+        expected[n, 2 * i + first // 2, 2 * j + first % 2, c] = values[n, i, j, c]
+    np.testing.assert_array_equal(unpooled, expected)
+
+
+def test_gradients_of_pooling_and_unpooling_match_finite_differences():
+    x, weights = RNG.permutation(32).reshape(1, 4, 4, 2).astype(np.float32) / 16 - 1, images(1, 4, 4, 2)
+
+    def through_both(x):
+        pooled, indices = layers.max_pool_with_indices(jnp.asarray(x))
+        return (weights * layers.max_unpool(pooled**2, indices)).sum()
+
+    check_grads(through_both, (x,), order=1, modes=["rev"], eps=1e-3)
+
+
+def test_gradient_of_pooling_goes_to_the_first_of_equal_pixels():
+    x, cotangent = tied(2, 4, 6, 3), images(2, 2, 3, 3)
+    (_, indices), vjp = jax.vjp(layers.max_pool_with_indices, jnp.asarray(x))
+    (gradient,) = vjp((jnp.asarray(cotangent), np.zeros(indices.shape, jax.dtypes.float0)))
+    np.testing.assert_array_equal(gradient, layers.max_unpool(jnp.asarray(cotangent), indices))
+    _, vjp = jax.vjp(lambda values: layers.max_unpool(values, indices), jnp.asarray(cotangent))
+    (gradient,) = vjp(jnp.asarray(x))
+    np.testing.assert_array_equal(gradient, x.reshape(2, 2, 2, 3, 2, 3).max(axis=(2, 4)))
+
+
+def test_dropout_drops_the_rate_keeps_the_mean_and_uses_its_key():
+    x = jnp.full((1, 64, 64, 4), 3.0)
+    dropped = [np.asarray(layers.dropout(x, 0.25, jax.random.key(seed))) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(dropped[0], dropped[1])
+    assert (dropped[0] != dropped[2]).any()
+    assert set(np.unique(dropped[0])) == {0.0, 4.0}
+    assert (dropped[0] == 0).mean() == pytest.approx(0.25, abs=0.02)
+
+
+def test_dropout_keys_need_a_key_and_differ():
+    first, second = layers.dropout_keys(jax.random.key(0), 2)
+    assert (jax.random.key_data(first) != jax.random.key_data(second)).any()
+    with pytest.raises(ValueError, match="call it with train=True and a key"):
+        layers.dropout_keys(None, 2)
 
 
 def test_up_conv_is_a_transposed_convolution():

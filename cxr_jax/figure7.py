@@ -1,0 +1,70 @@
+"""Figure 7: mean Jaccard with its confidence interval, by organ and method, ours beside the published ones."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from scipy import stats
+
+from cxr_jax.published import OVER_FOLDS, TABLE1
+
+JSRT_IMAGES, FOLDS = 247, 5
+COLOURS = {"paper": "tab:blue", "best": "tab:green", "published": "tab:gray"}
+
+
+class Point(NamedTuple):
+    """A method's mean Jaccard in percent with half its interval's width, 0 where no spread is known."""
+
+    name: str
+    kind: str
+    mean: float
+    reach: float
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw the figure from rows of Table I: 95 % intervals, ours and the published networks' over folds."""
+    organs = list(next(iter(TABLE1.values())))
+    figure, axes = plt.subplots(1, len(organs), figsize=(15, 0.32 * _height(rows, organs) + 1.5), layout="constrained")
+    for axis, organ in zip(axes, organs, strict=True):
+        points = points_of(rows, organ)[::-1]
+        for place, point in enumerate(points):
+            style = {"fmt": "o", "capsize": 3, "color": COLOURS.get(point.kind, "tab:orange")}
+            axis.errorbar(point.mean, place, xerr=point.reach or None, **style)
+        axis.set_yticks(range(len(points)), [point.name for point in points])
+        axis.set(title=organ, xlabel="Jaccard, %")
+        axis.grid(axis="x", alpha=0.3)
+    handles = [plt.Line2D([], [], marker="o", linestyle="", color=colour) for colour in COLOURS.values()]
+    figure.legend(
+        handles, ["ours, the paper's protocol", "ours, best", "published"], loc="outside lower center", ncols=3
+    )
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+    plt.close(figure)
+
+
+def points_of(rows: Sequence[Mapping[str, Any]], organ: str) -> list[Point]:
+    """Return what the figure shows of an organ, from top to bottom: ours, then the published methods."""
+    ours = [_ours(row) for row in rows if row["organ"] == organ]
+    return ours + [_published(name, *organs[organ][0]) for name, organs in TABLE1.items() if organ in organs]
+
+
+def _height(rows: Sequence[Mapping[str, Any]], organs: Sequence[str]) -> int:
+    return max(len(points_of(rows, organ)) for organ in organs)
+
+
+def _ours(row: Mapping[str, Any]) -> Point:
+    jaccard, interval = row["jaccard"], row["jaccard"]["t_95_folds"]
+    name = f"{row['segmenter']}, {row['protocol']}, {row['image_size']} px, seed {row['seed']}"
+    reach = 0.0 if interval is None else (interval[1] - interval[0]) / 2
+    return Point(name, row["protocol"], jaccard["mean"], reach)
+
+
+def _published(name: str, mean: float, deviation: float | None) -> Point:
+    """Return a published method: its interval follows from its spread over five folds, or over all images."""
+    if deviation is None:
+        return Point(name, "published", mean, 0.0)
+    count = FOLDS if name in OVER_FOLDS else JSRT_IMAGES
+    return Point(name, "published", mean, float(stats.t.ppf(0.975, count - 1)) * deviation / count**0.5)

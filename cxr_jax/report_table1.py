@@ -1,0 +1,169 @@
+"""Table I as Markdown and LaTeX, spreads and significance, from the rows of `docs/results/table1.json`."""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxr_jax.published import OVER_FOLDS, TABLE1
+from cxr_jax.statistics import holm, paired_test
+
+FILE = "table1.json"
+ORGANS = ("lungs", "heart", "clavicles")
+METRICS = ("jaccard", "dice")
+DISTANCES = ("hd95_mm", "assd_mm")
+REQUIRED = (
+    "segmenter", "organ", "protocol", "image_size", "folds", "seed", "device", "commit", "jaccard", "dice"
+)  # fmt: skip
+COLUMNS = [f"{organ} {metric}" for organ in ORGANS for metric in METRICS]
+NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table1 WORKDIR` adds those of a finished run."
+
+Row = Mapping[str, Any]
+
+
+class Table1Error(ValueError):
+    """A results file that is not one of Table I, or rows that may not stand in one table."""
+
+
+def read(path: Path) -> list[Row]:
+    """Return the rows of a Table I file, none where there is no file.
+
+    Raises `Table1Error` where it is another kind of file, a field is missing or a cell stands there twice.
+    """
+    rows = json.loads(path.read_text()) if path.exists() else []
+    if not isinstance(rows, list):
+        raise Table1Error(f"{path} is not a list of rows: expected the {FILE} that configs/table1.py leaves")
+    seen = set()
+    for row in rows:
+        missing = [field for field in REQUIRED if field not in row]
+        if missing:
+            raise Table1Error(f"{path}: a row lacks {', '.join(missing)}; make it with configs/table1.py")
+        if _key(row) in seen:
+            raise Table1Error(f"{path}: {_key(row)} stands there twice; keep one")
+        seen.add(_key(row))
+    return rows
+
+
+def add(workdir: Path, path: Path) -> None:
+    """Put the rows of a finished run of configs/table1.py into `path`, in place of older rows of the same cells."""
+    if not (workdir / FILE).exists():
+        raise Table1Error(f"there is no {workdir / FILE}: expected the workdir of a finished run of configs/table1.py")
+    rows = {_key(row): row for row in (*read(path), *read(workdir / FILE))}
+    path.write_text(json.dumps([rows[key] for key in sorted(rows)], indent=1) + "\n")
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the three tables: ours beside the published figures, spreads and distances, significance."""
+    if not rows:
+        return NOTHING
+    parts = [
+        _markdown(["", "protocol", "size", "folds", *COLUMNS], _lines(rows)),
+        "Each cell by itself. The interval is of the mean over test images (bootstrap, 95 %):",
+        _spreads(rows),
+        "Pairs of segmenters on the same test images (Wilcoxon's signed ranks, Holm's correction within an organ):",
+        _significance(rows),
+    ]
+    return "\n\n".join(parts)
+
+
+def latex(rows: Sequence[Row]) -> str:
+    """Return ours beside the published figures as a LaTeX tabular."""
+    lines = [["", "protocol", "size", "folds", *COLUMNS], *_lines(rows)]
+    body = [" & ".join(line).replace("±", r"$\pm$") + r" \\" for line in lines]
+    begin = r"\begin{tabular}{llll" + "r" * len(COLUMNS) + "}"
+    return "\n".join([begin, r"\hline", body[0], r"\hline", *body[1:], r"\hline", r"\end{tabular}"]) + "\n"
+
+
+def significance(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return a paired test for every two segmenters with the same protocol, size, seed, organ and folds.
+
+    The p-values are Holm's, over the pairs of one such group.
+    """
+    groups = {}
+    for row in sorted(rows, key=_key):
+        key = (row["protocol"], row["image_size"], row["seed"], ORGANS.index(row["organ"]), tuple(row["folds"]))
+        groups.setdefault(key, []).append(row)
+    found = []
+    for _, members in sorted(groups.items()):
+        pairs = list(itertools.combinations(members, 2))
+        if not pairs:
+            continue
+        tests = [paired_test(one["jaccard"]["per_image"], other["jaccard"]["per_image"]) for one, other in pairs]
+        adjusted = holm([test.p_value for test in tests])
+        found += [
+            {"one": one, "other": other, "test": test, "p_holm": float(p)}
+            for (one, other), test, p in zip(pairs, tests, adjusted, strict=True)
+        ]
+    return found
+
+
+def _key(row: Row) -> tuple:
+    return row["segmenter"], row["organ"], row["protocol"], row["image_size"], row["seed"]
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _lines(rows: Sequence[Row]) -> list[list[str]]:
+    """Return the lines of Table I: ours by segmenter, protocol, size and seed, then the published ones."""
+    groups = {}
+    for row in rows:
+        key = (row["segmenter"], row["protocol"], row["image_size"], row["seed"], len(row["folds"]))
+        groups.setdefault(key, {})[row["organ"]] = row
+    lines = []
+    for (name, protocol, size, seed, folds), organs in sorted(groups.items()):
+        cells = [_ours(organs.get(organ), metric) for organ in ORGANS for metric in METRICS]
+        lines.append([name, f"{protocol}, seed {seed}", str(size), str(folds), *cells])
+    for name, organs in TABLE1.items():
+        cells = [_published(organs.get(organ), index) for organ in ORGANS for index in range(len(METRICS))]
+        size, folds = ("256", "5") if name in OVER_FOLDS else ("", "")
+        lines.append([name, "published", size, folds, *cells])
+    return lines
+
+
+def _ours(row: Row | None, metric: str) -> str:
+    return "" if row is None else _with_spread(row[metric]["mean"], row[metric]["std_folds"])
+
+
+def _published(cell: tuple | None, metric: int) -> str:
+    return "" if cell is None or cell[metric] is None else _with_spread(*cell[metric])
+
+
+def _with_spread(mean: float, deviation: float | None) -> str:
+    return f"{mean:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
+
+
+def _spreads(rows: Sequence[Row]) -> str:
+    head = ["", "organ", "protocol", "size", "Jaccard", "sd over folds", "sd over images", "interval", *DISTANCES]
+    lines = []
+    for row in sorted(rows, key=_key):
+        jaccard = row["jaccard"]
+        low, high = jaccard["bootstrap_95"]
+        spreads = (jaccard[name] for name in ("mean", "std_folds", "std_images"))
+        numbers = ["-" if spread is None else f"{spread:.2f}" for spread in spreads]
+        lines.append(
+            [*_names(row), *numbers, f"{low:.2f} to {high:.2f}", *(_distance(row, name) for name in DISTANCES)]
+        )
+    return _markdown(head, lines)
+
+
+def _names(row: Row) -> list[str]:
+    return [row["segmenter"], row["organ"], f"{row['protocol']}, seed {row['seed']}", str(row["image_size"])]
+
+
+def _distance(row: Row, metric: str) -> str:
+    return _with_spread(row[metric]["mean"], row[metric]["std_images"]) if metric in row else "-"
+
+
+def _significance(rows: Sequence[Row]) -> str:
+    head = ["pair", "organ", "protocol", "size", "difference, points", "p (Holm)", "effect", "images"]
+    lines = []
+    for pair in significance(rows):
+        one, other, test = pair["one"], pair["other"], pair["test"]
+        p = f"{pair['p_holm']:.4f}" if pair["p_holm"] >= 0.0001 else "< 0.0001"
+        numbers = [f"{test.difference:+.2f}", p, f"{test.effect:+.2f}", str(test.count)]
+        lines.append([f"{one['segmenter']} less {other['segmenter']}", *_names(one)[1:], *numbers])
+    return _markdown(head, lines) if lines else "No two segmenters were tested on the same images."

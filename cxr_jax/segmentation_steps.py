@@ -1,0 +1,142 @@
+"""The steps in which a segmenter learns from labels alone: its own (paper, section V-B), and those of SCAN's game.
+
+Each step is a pure function `(state, batch, key) -> (state, metrics)` that moves its own part of the state:
+
+| step         | moves                                        | frozen        |
+|--------------|----------------------------------------------|---------------|
+| segmentation | parameters and batch statistics of segmenter | critic        |
+| critic       | parameters and batch statistics of critic    | segmenter     |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from cxr_jax import losses
+from cxr_jax.models import join, split_statistics
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+class LabelledBatch(NamedTuple):
+    """Images in [-1, 1] and masks in [0, 1]."""
+
+    images: Float[Array, "b h w 1"]
+    masks: Float[Array, "b h w 1"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Learner:
+    """A network that learns: its parameters, running statistics (empty without batch norm) and optimiser."""
+
+    parameters: Any
+    statistics: Any
+    optimiser: optax.OptState
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SegmenterState:
+    """All that training changes: one plain pytree, of arrays or of whatever a tree map makes of them."""
+
+    segmenter: Learner
+    average: Any  # of the segmenter's parameters
+    critic: Any  # a Learner, or an empty dict where no critic takes part
+    step: Any  # int32 scalar
+    key: Any  # random key
+
+
+Step = Callable[[SegmenterState, LabelledBatch, PRNGKeyArray], tuple[SegmenterState, Metrics]]
+
+
+def learner(graph: nnx.GraphDef, variables: Any, optimiser: optax.GradientTransformation) -> Learner:
+    """Return a network in front of its first step, from its variables."""
+    parameters, statistics = split_statistics(graph, variables)
+    return Learner(parameters, statistics, optimiser.init(parameters))
+
+
+def make_segmentation_step(
+    graph: nnx.GraphDef,
+    optimiser: optax.GradientTransformation,
+    *,
+    critic: nnx.GraphDef | None = None,
+    weight: float = 0.0,
+) -> Step:
+    """Return the step in which the segmenter descends on cross entropy.
+
+    With a critic (SCAN), `weight` times the cross entropy of "a person drew this" of the soft mask is added: the
+    form of the game whose gradient does not vanish while the critic wins. The critic judges by the statistics of the
+    batch and keeps none of them.
+    """
+
+    def segmentation_step(
+        state: SegmenterState, batch: LabelledBatch, key: PRNGKeyArray
+    ) -> tuple[SegmenterState, Metrics]:
+        def objective(parameters: Any) -> tuple[Float[Array, ""], tuple[Any, Metrics]]:
+            segment = nnx.merge(graph, join(parameters, state.segmenter.statistics))
+            logits = segment(batch.images, train=True, key=key)
+            terms = {"segmentation": losses.cross_entropy(logits, batch.masks)}
+            total = terms["segmentation"]
+            if critic is not None:
+                judge = nnx.merge(critic, join(state.critic.parameters, state.critic.statistics))
+                terms["adversarial"] = losses.drawn(judge(batch.images, jax.nn.sigmoid(logits), train=True))
+                total += weight * terms["adversarial"]
+            return total, (_statistics(segment), terms)
+
+        segmenter, terms = _descend(objective, optimiser, state.segmenter)
+        return replace(state, segmenter=segmenter), terms
+
+    return segmentation_step
+
+
+def make_critic_step(graph: nnx.GraphDef, critic: nnx.GraphDef, optimiser: optax.GradientTransformation) -> Step:
+    """Return the step in which SCAN's critic learns drawn masks from the segmenter's soft ones."""
+
+    def critic_step(state: SegmenterState, batch: LabelledBatch, key: PRNGKeyArray) -> tuple[SegmenterState, Metrics]:
+        segment = nnx.merge(graph, join(state.segmenter.parameters, state.segmenter.statistics))
+        soft = jax.nn.sigmoid(segment(batch.images, train=True, key=key))
+
+        def objective(parameters: Any) -> tuple[Float[Array, ""], tuple[Any, Metrics]]:
+            judge = nnx.merge(critic, join(parameters, state.critic.statistics))
+            drawn = losses.drawn(judge(batch.images, batch.masks, train=True))
+            made = losses.not_drawn(judge(batch.images, soft, train=True))
+            return drawn + made, (_statistics(judge), {"critic": drawn + made})
+
+        learned, terms = _descend(objective, optimiser, state.critic)
+        return replace(state, critic=learned), terms
+
+    return critic_step
+
+
+def average(state: SegmenterState, decay: float) -> SegmenterState:
+    """Return the state after an iteration: its average followed, its step counted."""
+    averaged = optax.incremental_update(state.segmenter.parameters, state.average, 1.0 - decay)
+    return replace(state, average=averaged, step=state.step + 1)
+
+
+def initial_state(segmenter: Learner, critic: Learner | dict, key: PRNGKeyArray) -> SegmenterState:
+    """Return the state in front of the first step."""
+    copy = jax.tree.map(jnp.copy, segmenter.parameters)
+    return SegmenterState(segmenter, copy, critic, jnp.zeros((), jnp.int32), key)
+
+
+def _statistics(network: nnx.Module) -> Any:
+    return nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
+
+
+def _descend(
+    objective: Callable[[Any], tuple[Float[Array, ""], tuple[Any, Metrics]]],
+    optimiser: optax.GradientTransformation,
+    network: Learner,
+) -> tuple[Learner, Metrics]:
+    """Take one optimiser step of a network on `objective`, whose extra is its new statistics and the terms."""
+    gradients, (statistics, terms) = jax.grad(objective, has_aux=True)(network.parameters)
+    updates, optimiser_state = optimiser.update(gradients, network.optimiser, network.parameters)
+    return Learner(optax.apply_updates(network.parameters, updates), statistics, optimiser_state), terms

@@ -1,0 +1,118 @@
+"""Table I: one experiment a cell, each in its own folder, and the cells' scores over folds and images."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from cxr_jax import config, experiment, pictures, statistics
+
+SUMMARY, RESULTS = "table1.json", "results.json"
+
+
+def train(table: config.Table1, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
+    """Train and test what is missing of the grid, each cell in its folder of `workdir`; write and return the rows.
+
+    A finished cell is left alone, so more seeds, folds or segmenters only add cells. The cells of a segmenter train
+    together, `table.together` at once, on a CPU one after another, which is faster there. A cell of another config
+    raises `cxr_jax.experiment.WorkdirError`, and one that a dataset cannot serve its error, before anything is
+    trained.
+    """
+    cells = {workdir / name: cell for name, cell in table.experiments().items()}
+    for folder, cell in cells.items():
+        experiment.claim(folder, cell)
+    missing = {folder: cell for folder, cell in cells.items() if not (folder / RESULTS).exists()}
+    for task in {cell.task: cell for cell in missing.values()}.values():
+        experiment.load_data(task, data_dir, manual_dir)
+    size = 1 if jax.default_backend() == "cpu" else table.together
+    with tqdm(total=len(cells), initial=len(cells) - len(missing), desc="cells") as progress:
+        for segmenter in table.segmenters:
+            row = [folder for folder, cell in missing.items() if cell.segmenter["name"] == segmenter]
+            for start in range(0, len(row), size):
+                group = row[start : start + size]
+                experiment.train_together({folder: missing[folder] for folder in group}, data_dir, manual_dir)
+                progress.update(len(group))
+    return _write(table, workdir)
+
+
+def evaluate(table: config.Table1, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
+    """Test the checkpoints of a finished table again; write and return the rows."""
+    for name, cell in tqdm(table.experiments().items(), desc="cells"):
+        experiment.evaluate(cell, workdir / name, data_dir, manual_dir)
+    return _write(table, workdir)
+
+
+def _write(table: config.Table1, workdir: Path) -> list[dict[str, Any]]:
+    rows = summarise(table, workdir)
+    experiment.write_json(workdir / SUMMARY, rows)
+    first = {
+        (s, t): f"{s}/{t}_fold{table.folds[0]}_seed{table.seeds[0]}" for s in table.segmenters for t in table.tasks
+    }
+    cells = {names: workdir / folder / "overlays" / "source.png" for names, folder in first.items()}
+    pictures.contact_sheet(cells, workdir / "overlays.png")
+    return rows
+
+
+def summarise(table: config.Table1, workdir: Path) -> list[dict[str, Any]]:
+    """Return a row for each segmenter, organ and seed from the results of its folds."""
+    rows = []
+    for segmenter in table.segmenters:
+        for task in table.tasks:
+            for seed in table.seeds:
+                names = [f"{segmenter}/{task}_fold{fold}_seed{seed}" for fold in table.folds]
+                folds = [json.loads((workdir / name / RESULTS).read_text()) for name in names]
+                rows.append(_row(table, segmenter, task, seed, folds))
+    return rows
+
+
+def _row(table: config.Table1, segmenter: str, task: str, seed: int, folds: list[dict[str, Any]]) -> dict[str, Any]:
+    first = folds[0]
+    tests = [fold["test"]["source"] for fold in folds]
+    return {
+        "segmenter": segmenter,
+        "organ": task,
+        "protocol": table.protocol,
+        "image_size": table.image_size,
+        "folds": list(table.folds),
+        "seed": seed,
+        "device": first["device"],
+        "commit": first["commit"],
+        "commands": sorted({fold["command"] for fold in folds}),
+        "config": first["config"],
+        "data": first["data"],
+        "versions": first["versions"],
+        **{metric: spread([test[metric]["per_image"] for test in tests]) for metric in tests[0]},
+    }
+
+
+def spread(folds: list[dict[str, float]]) -> dict[str, Any]:
+    """Return the mean of one metric over all test images, its spreads and its intervals, each named for what it is.
+
+    `std_folds` and `t_95_folds` (Student's interval) are of the folds' means, null for one fold; `std_images` and
+    `bootstrap_95` (the interval of the mean) of all test images.
+    """
+    means = [float(np.mean(list(fold.values()))) for fold in folds]
+    images = {name: round(value, 4) for fold in folds for name, value in fold.items()}
+    values = list(images.values())
+    several = len(means) > 1
+    return {
+        "mean": float(np.mean(values)),
+        "std_folds": float(np.std(means, ddof=1)) if several else None,
+        "std_images": float(np.std(values, ddof=1)),
+        "t_95_folds": list(statistics.t_interval(means)) if several else None,
+        "bootstrap_95": list(statistics.bootstrap_interval(values)),
+        "per_fold": means,
+        "per_image": images,
+    }
+
+
+def screen(rows: list[dict[str, Any]]) -> str:
+    """Return the table for the terminal: Jaccard and Dice, mean and spread over test images."""
+    lines = [f"{rows[0]['protocol']}, {rows[0]['image_size']} px, {len(rows[0]['folds'])} folds"]
+    for row in rows:
+        scores = [f"{name} {row[name]['mean']:6.2f} +/- {row[name]['std_images']:5.2f}" for name in ("jaccard", "dice")]
+        lines.append(f"  {row['segmenter']:12} {row['organ']:10} seed {row['seed']}   {'   '.join(scores)}")
+    return "\n".join(lines)

@@ -1,0 +1,116 @@
+"""Segmenters alone: what their steps move, SCAN's game, and members that learn together."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cxr_jax import checkpoints, losses, segmentation
+from cxr_jax import segmentation_steps as steps
+from cxr_jax.data import radiographs, splits
+from cxr_jax.models import CRITICS, SEGMENTERS, initialise, split_statistics
+from tests import tiny
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def game():
+    """Return SCAN's steps, compiled, a state and a batch at the smallest sizes."""
+    graph, variables = initialise(SEGMENTERS["scan"], KEY, width=2)
+    critic, critic_variables = initialise(CRITICS["scan"], KEY, width=2)
+    tool = optax.adam(1e-3)
+    learners = [steps.learner(graph, variables, tool), steps.learner(critic, critic_variables, tool)]
+    images = jax.random.uniform(KEY, (2, 16, 16, 1), minval=-1.0)
+    turns = {
+        "segmenter": jax.jit(steps.make_segmentation_step(graph, tool, critic=critic, weight=10.0)),
+        "critic": jax.jit(steps.make_critic_step(graph, critic, tool)),
+        "without": jax.jit(steps.make_segmentation_step(graph, tool)),
+    }
+    batch = steps.LabelledBatch(images, (images > 0).astype(jnp.float32))
+    return turns, steps.initial_state(*learners, KEY), batch
+
+
+def changed(one, other) -> bool:
+    pairs = zip(*(jax.tree.leaves(checkpoints.to_host(tree)) for tree in (one, other)), strict=True)
+    return any(not np.array_equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("moved", ["segmenter", "critic"])
+def test_a_step_moves_only_its_own_part(game, moved):
+    turns, state, batch = game
+    after, terms = turns[moved](state, batch, KEY)
+    assert all(np.isfinite(value) for value in terms.values())
+    for part in ("segmenter", "critic", "average", "step", "key"):
+        assert changed(getattr(state, part), getattr(after, part)) == (part == moved), part
+    for part in ("parameters", "statistics", "optimiser"):
+        assert changed(getattr(getattr(state, moved), part), getattr(getattr(after, moved), part)), part
+
+
+def test_the_critic_steers_the_segmenter(game):
+    turns, state, batch = game
+    (plain, terms), (steered, more) = (turns[name](state, batch, KEY) for name in ("without", "segmenter"))
+    assert set(terms) == {"segmentation"}
+    assert set(more) == {"segmentation", "adversarial"}
+    assert float(terms["segmentation"]) == pytest.approx(float(more["segmentation"]), abs=1e-6)
+    assert changed(plain.segmenter.parameters, steered.segmenter.parameters)
+
+
+@pytest.mark.parametrize(("name", "loss"), [("critic", "critic"), ("segmenter", "adversarial")])
+def test_each_side_of_the_game_lowers_its_own_loss(game, name, loss):
+    turns, state, batch = game
+    values = []
+    for _ in range(20):
+        state, terms = turns[name](state, batch, KEY)
+        values.append(float(terms[loss]))
+    assert values[-1] < values[0]
+
+
+def test_the_verdicts_are_cross_entropies():
+    logits = jnp.array([0.0, 2.0, -3.0])
+    probability = 1 / (1 + np.exp(-np.asarray(logits)))
+    np.testing.assert_allclose(losses.drawn(logits), -np.log(probability).mean(), rtol=1e-5)
+    np.testing.assert_allclose(losses.not_drawn(logits), -np.log(1 - probability).mean(), rtol=1e-5)
+
+
+def test_the_average_follows_the_parameters(game):
+    _, state, _ = game
+    moved = jax.tree.map(lambda leaf: leaf + 1.0, state.segmenter.parameters)
+    after = steps.average(replace(state, segmenter=replace(state.segmenter, parameters=moved)), 0.75)
+    assert int(after.step) == int(state.step) + 1
+    for old, new in zip(jax.tree.leaves(state.average), jax.tree.leaves(after.average), strict=True):
+        np.testing.assert_allclose(new, old + 0.25, atol=1e-6)
+
+
+def jobs(folder, data, **changes) -> list[segmentation.Job]:
+    """Return two folds of 33 images, of which 19 and 20 train."""
+    experiment = tiny.experiment(pretraining__batch_size=4, pretraining__epochs=1, **changes)
+    few = data[np.arange(33)]
+    return [segmentation.Job(experiment, few, splits.split(few.ids, fold, 0), folder / str(fold)) for fold in (0, 4)]
+
+
+SCAN = {
+    "segmenter": {"name": "scan", "width": 2},
+    "critic": {"name": "scan", "width": 2, "weight": 0.1, "learning_rate": 1e-3},
+}
+
+
+@pytest.mark.parametrize("changes", [{}, pytest.param(SCAN, marks=pytest.mark.slow)], ids=["unet", "scan"])
+def test_folds_that_learn_together_are_what_they_are_alone(tmp_path, tfds_dir, changes):
+    data = radiographs.load("phantom/a", "lungs", 32, tfds_dir)
+    assert [len(job.split.train) for job in jobs(tmp_path, data)] == [19, 20]
+    graph, together = segmentation.pretrain(jobs(tmp_path / "together", data, **changes))
+    start = segmentation.build(jobs(tmp_path, data, **changes)[0].experiment, jax.random.split(jax.random.key(0))[0])[1]
+    for job, member in zip(jobs(tmp_path / "alone", data, **changes), together, strict=True):
+        (alone,) = segmentation.pretrain([job])[1]
+        here, there = (flat(trained.state.segmenter.parameters) for trained in (alone, member))
+        moved = np.linalg.norm(here - flat(split_statistics(graph, start)[0]))
+        assert np.linalg.norm(here - there) < 0.01 * moved
+        assert alone.score == pytest.approx(member.score, abs=0.5)
+
+
+def flat(tree) -> np.ndarray:
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])

@@ -1,0 +1,181 @@
+"""Table I: the grid of experiments, what is left alone, spreads, and the documents made of the rows."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from configs import table1 as config_file
+from cxr_jax import config, experiment, figure7, pictures, published, report_table1, statistics, table1
+
+
+def tiny(**changes) -> config.Table1:
+    plain = config_file.get_config("phantom")
+    plain.image_size = 32
+    plain.tasks = ("lungs",)
+    plain.segmenters = {"unet": {"width": 8, "depth": 2}}
+    plain.pretraining.update(epochs=1, batch_size=16)
+    plain.update(changes)
+    return config.parse(plain)
+
+
+@pytest.mark.parametrize("preset", config_file.PRESETS)
+def test_every_preset_is_a_grid_of_valid_experiments(preset):
+    table = config.parse(config_file.get_config(preset))
+    cells = table.experiments()
+    assert len(cells) == len(table.segmenters) * len(table.tasks) * len(table.folds) * len(table.seeds)
+    assert all(cell.target is None for cell in cells.values())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("folds", (0, 5), "config.fold must be in"),
+        ("folds", (), "config.folds must name at least one"),
+        ("tasks", ("lungs", "lungs"), "config.tasks must name at least one, and each once"),
+        ("tasks", ("liver",), "config.task must be one of lungs, heart, clavicles"),
+        ("seeds", (0, "1"), "config.seeds must be a int"),
+        ("segmenters", {"vnet": {}}, "config.segmenter.name must be one of"),
+        ("target", "montgomery", "config.target is unknown"),
+        ("together", 0, "config.together must be in"),
+        ("critics", {"scan": {}}, "config.critics.scan.name is missing"),
+        (
+            "critics",
+            {"scan": {"name": "scan", "width": 8, "weight": 0.01, "learning_rate": 1e-4}},
+            "config.critics must be one of unet; found 'scan'",
+        ),
+    ],
+)
+def test_a_grid_that_cannot_be_run_is_refused(field, value, message):
+    plain = config_file.get_config("phantom").to_dict()
+    plain[field] = value
+    with pytest.raises(config.ConfigError, match=message):
+        config.parse(plain)
+
+
+def test_a_finished_cell_is_never_trained_again_and_more_seeds_only_add(tmp_path, tfds_dir):
+    first = table1.train(tiny(folds=(0,)), tmp_path, tfds_dir, None)
+    result = tmp_path / "unet" / "lungs_fold0_seed0" / "results.json"
+    written = result.stat().st_mtime_ns
+    rows = table1.train(tiny(folds=(0, 1)), tmp_path, tfds_dir, None)
+    assert result.stat().st_mtime_ns == written
+    assert [row["folds"] for row in (*first, *rows)] == [[0], [0, 1]]
+    row = rows[0]
+    assert row["jaccard"]["per_fold"][0] == pytest.approx(first[0]["jaccard"]["mean"])
+    assert len(row["jaccard"]["per_image"]) == 64
+    assert json.loads((tmp_path / table1.SUMMARY).read_text()) == rows
+    assert "unet" in table1.screen(rows)
+    with pytest.raises(experiment.WorkdirError, match="belongs to another config"):
+        table1.train(tiny(folds=(2, 0), image_size=64), tmp_path, tfds_dir, None)
+    assert not (tmp_path / "unet" / "lungs_fold2_seed0" / "pretraining").exists()
+
+
+def test_spreads_are_over_folds_and_over_images():
+    folds = [{"a": 90.0, "b": 94.0}, {"c": 96.0, "d": 96.0}]
+    result = table1.spread(folds)
+    assert result["mean"] == 94.0
+    assert result["per_fold"] == [92.0, 96.0]
+    assert result["std_folds"] == pytest.approx(np.std([92, 96], ddof=1))
+    assert result["std_images"] == pytest.approx(np.std([90, 94, 96, 96], ddof=1))
+    assert result["t_95_folds"] == pytest.approx(stats.t.interval(0.95, 1, 94, stats.sem([92, 96])))
+    low, high = result["bootstrap_95"]
+    assert 90 < low < 94 < high <= 96
+    one = table1.spread(folds[:1])
+    assert (one["std_folds"], one["t_95_folds"]) == (None, None)
+
+
+def row(segmenter="unet", organ="lungs", seed=0, mean=95.0, images=40) -> dict:
+    noise = np.random.default_rng([len(segmenter), len(organ)]).normal(0, 1.5, images)
+    folds = [{f"{fold}_{i}": float(mean + noise[i]) for i in range(fold, images, 2)} for fold in (0, 1)]
+    spread = table1.spread(folds) | {"mean": mean, "std_folds": 0.5}
+    fields = {"protocol": "paper", "image_size": 128, "folds": [0, 1], "device": "cpu", "commit": "abc"}
+    return {"segmenter": segmenter, "organ": organ, "seed": seed, "jaccard": spread, "dice": spread, **fields}
+
+
+def test_documents_show_ours_beside_the_published_figures(tmp_path):
+    rows = [row(), row(organ="heart", mean=88.0)]
+    text = report_table1.markdown(rows).split("\n\n")[0].splitlines()
+    ours = "| unet | paper, seed 0 | 128 | 2 | 95.00 ± 0.50 | 95.00 ± 0.50 | 88.00 ± 0.50 | 88.00 ± 0.50 |  |  |"
+    assert ours in text
+    assert "| unet | published | 256 | 5 | 96.02 ± 0.33 | 97.96 ± 0.17 |" in "\n".join(text)
+    assert "| invertednet | published |  |  | 95.10 | 97.50 |" in "\n".join(text)
+    assert len(text) == 2 + 1 + len(published.TABLE1)
+    assert r"95.00 $\pm$ 0.50" in report_table1.latex(rows)
+    figure7.draw(rows, tmp_path / "figure7.png")
+    assert (tmp_path / "figure7.png").stat().st_size > 10_000
+
+
+def test_the_figure_has_the_interval_of_every_spread():
+    points = {point.name: point for point in figure7.points_of([row()], "lungs")}
+    assert points["unet, paper, 128 px, seed 0"].reach > 0
+    assert points["unet"].reach == pytest.approx(2.7764451 * 0.33 / 5**0.5)
+    assert points["human observer"].reach == pytest.approx(1.8 * stats.t.ppf(0.975, 246) / 247**0.5)
+    assert points["invertednet"].reach == 0
+
+
+def test_spreads_and_distances_are_told_cell_by_cell():
+    cell = row() | {"hd95_mm": {"mean": 7.0, "std_images": 2.0}}
+    line = report_table1.markdown([cell]).split("\n\n")[2].splitlines()[-1]
+    low, high = cell["jaccard"]["bootstrap_95"]
+    assert line.startswith("| unet | lungs | paper, seed 0 | 128 | 95.00 | 0.50 |")
+    assert line.endswith(f"| {low:.2f} to {high:.2f} | 7.00 ± 2.00 | - |")
+
+
+def test_segmenters_are_compared_on_the_same_images_alone():
+    rows = [row(), row("segnet", mean=94.0), row("fcn", mean=93.0), row("fcn", organ="heart"), row(seed=1)]
+    rows[2]["folds"] = [0]
+    found = report_table1.significance(rows)
+    assert [(pair["one"]["segmenter"], pair["other"]["segmenter"]) for pair in found] == [("segnet", "unet")]
+    rows[2]["folds"] = [0, 1]
+    found = report_table1.significance(rows)
+    values = {
+        name: np.array(list(row["jaccard"]["per_image"].values())) for name, row in zip("usf", rows, strict=False)
+    }
+    raw = [stats.wilcoxon(values[one] - values[other]).pvalue for one, other in ("fs", "fu", "su")]
+    assert [pair["test"].p_value for pair in found] == pytest.approx(raw)
+    assert [pair["p_holm"] for pair in found] == pytest.approx(statistics.holm(raw))
+    assert "| fcn less unet | lungs | paper, seed 0 | 128 |" in report_table1.markdown(rows)
+
+
+def finished(workdir, rows) -> Path:
+    workdir.mkdir(exist_ok=True)
+    (workdir / table1.SUMMARY).write_text(json.dumps(rows))
+    return workdir
+
+
+def test_rows_are_replaced_and_faulty_files_refused(tmp_path):
+    kept = tmp_path / "kept.json"
+    assert report_table1.read(kept) == []
+    assert report_table1.markdown([]) == report_table1.NOTHING
+    report_table1.add(finished(tmp_path / "run", [row(), row(seed=1)]), kept)
+    report_table1.add(finished(tmp_path / "run", [row(mean=96.0)]), kept)
+    assert [(r["seed"], r["jaccard"]["mean"]) for r in report_table1.read(kept)] == [(0, 96.0), (1, 95.0)]
+    for content, message in (
+        ([row(), row()], "stands there twice"),
+        ([{"segmenter": "unet"}], "lacks organ, protocol"),
+        ({"name": "one"}, "is not a list of rows"),
+    ):
+        with pytest.raises(report_table1.Table1Error, match=message):
+            report_table1.add(finished(tmp_path / "run", content), kept)
+    with pytest.raises(report_table1.Table1Error, match="expected the workdir of a finished run"):
+        report_table1.add(tmp_path / "nowhere", kept)
+
+
+def test_the_contact_sheet_shows_every_picture_under_its_names(tmp_path):
+    shades = {("unet", "lungs"): 40, ("unet", "heart"): 90, ("fcn", "lungs"): 150, ("fcn", "heart"): 220}
+    for names, shade in shades.items():
+        pictures.save(np.full((20, 30, 3), shade, np.uint8), tmp_path / f"{'_'.join(names)}.png")
+    pictures.contact_sheet({names: tmp_path / f"{'_'.join(names)}.png" for names in shades}, tmp_path / "sheet.png")
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("L"))
+    height, width = sheet.shape
+    quarters = {
+        ("unet", "lungs"): (1, 1),
+        ("unet", "heart"): (1, 3),
+        ("fcn", "lungs"): (3, 1),
+        ("fcn", "heart"): (3, 3),
+    }
+    for names, (y, x) in quarters.items():
+        assert sheet[y * height // 4, x * width // 4] == shades[names]
