@@ -32,6 +32,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.protocol = "best" if "best" in preset else "paper"
     config.source = base.source
     config.image_size = base.image_size
+    config.trim = base.trim
     config.segmenters = {
         "unet": {"width": 64},
         "segnet": {"width": 64},

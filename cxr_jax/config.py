@@ -77,6 +77,7 @@ class Experiment:
     source: str
     target: str | None  # None: the segmenter is tested on the source alone
     image_size: int
+    trim: bool  # whether the images' black frames are cut off first
     fold: int
     label_frac: float
     segmenter: Mapping[str, Any]
@@ -96,6 +97,7 @@ class Table1:
     protocol: str  # what the rows are called: rows of different protocols are never mixed
     source: str
     image_size: int
+    trim: bool
     segmenters: Mapping[str, Mapping[str, Any]]  # sizes by name
     tasks: tuple[str, ...]
     folds: tuple[int, ...]
@@ -115,6 +117,7 @@ class Table1:
                 source=self.source,
                 target=None,
                 image_size=self.image_size,
+                trim=self.trim,
                 fold=fold,
                 label_frac=0.0,
                 segmenter={"name": name, **sizes},

@@ -96,13 +96,14 @@ def claim(workdir: Path, experiment: config.Experiment) -> None:
 
 def load_data(experiment: config.Experiment, data_dir: str | None, manual_dir: str | None) -> Data:
     """Load the datasets and split them; raise `ConfigError` where they lack labels that are needed."""
-    source = load(experiment.source, experiment.task, experiment.image_size, data_dir, manual_dir)
+    common = experiment.task, experiment.image_size, data_dir, manual_dir, experiment.trim
+    source = load(experiment.source, *common)
     if source.masks is None:
         raise config.ConfigError(f"config.source {source.name!r} has no labels for {experiment.task}")
     source_split = splits.split(source.ids, experiment.fold, experiment.seed)
     if experiment.target is None:
         return Data(source, source_split, None, None, np.zeros(0, bool))
-    target = load(experiment.target, experiment.task, experiment.image_size, data_dir, manual_dir)
+    target = load(experiment.target, *common)
     if target.masks is None:
         if experiment.label_frac > 0:
             raise config.ConfigError(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, UInt8
 
 from cxr_jax import checkpoints, config, evaluation, segmentation, transfer
-from cxr_jax.data.radiographs import body_frame, normalise
+from cxr_jax.data.radiographs import WHOLE, body_frame, normalise
 from cxr_jax.views import Views
 from tfds_builders.image_files import resize
 
@@ -36,7 +36,7 @@ class Predictor:
         """Segment one grey radiograph (h w, any integer or float type, bones bright)."""
         if image.ndim != 2 or not np.issubdtype(image.dtype, np.number) or not np.isfinite(image).all():
             raise ValueError(f"expected one grey image (h w) of finite numbers, found {image.shape} {image.dtype}")
-        frame = body_frame(image)
+        frame = body_frame(image) if self.experiment.trim else WHOLE
         size = self.experiment.image_size
         prepared = normalise(resize(image[frame], size))[None, ..., None]
         mask = np.zeros(image.shape, bool)

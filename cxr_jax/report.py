@@ -28,10 +28,13 @@ class ReportError(ValueError):
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """Return the results of single runs in a folder, by name; raise `ReportError` for a file that lacks a field."""
+    """Return the results of single runs in a folder, by name; Table I's file, which has its own report, is left out.
+
+    Raises `ReportError` for a file that is not of a single run or lacks a field.
+    """
     results = []
     for path in sorted(set(folder.glob("*.json")) - {folder / report_table1.FILE}):
-        row = json.loads(path.read_text())
+        row = _read(path)
         missing = [field for field in REQUIRED if field not in row]
         if missing:
             raise ReportError(f"{path} lacks {', '.join(missing)}; add it with --add NAME=WORKDIR")
@@ -40,13 +43,26 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def add(name: str, workdir: Path, folder: Path) -> Path:
-    """Keep the results of a finished run; raise `ReportError` where there are none."""
+    """Keep the results of a finished run; raise `ReportError` where there are none, or under the name of Table I."""
     source = workdir / "results.json"
     if not source.exists():
-        raise ReportError(f"there is no {source}: expected the workdir of a finished run of main.py")
+        raise ReportError(
+            f"there is no {source}: expected the workdir of a finished run of main.py; "
+            "one of configs/table1.py is added with --add-table1 WORKDIR"
+        )
     path = folder / f"{name}.json"
-    path.write_text(json.dumps({"name": name, **json.loads(source.read_text())}, indent=1) + "\n")
+    if path.name == report_table1.FILE:
+        raise ReportError(f"{path} is for the rows of Table I: give the run another name, or use --add-table1 WORKDIR")
+    path.write_text(json.dumps({"name": name, **_read(source)}, indent=1) + "\n")
     return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a results file of a single run holds; raise `ReportError` for one of another kind."""
+    content = json.loads(path.read_text())
+    if not isinstance(content, dict):
+        raise ReportError(f"{path} is not of a single run; rows of Table I are added with --add-table1 WORKDIR")
+    return content
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
@@ -88,7 +104,10 @@ def insert(document: str, section: str, content: str, name: str = "document") ->
 
 
 def written(root: Path) -> dict[Path, str]:
-    """Return what each document must contain, given the results files below `root`."""
+    """Return what each document must contain, given the results files below `root`.
+
+    Raises `ReportError` or `cxr_jax.report_table1.Table1Error` where a file or a document cannot be used.
+    """
     content = table(read_results(root / RESULTS))
     documents = {}
     for name in DOCUMENTS:

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from cxr_jax.published import OVER_FOLDS, TABLE1
-from cxr_jax.statistics import holm, paired_test
+from cxr_jax.statistics import PairedTest, holm, paired_test
 
 FILE = "table1.json"
 ORGANS = ("lungs", "heart", "clavicles")
 METRICS = ("jaccard", "dice")
-DISTANCES = ("hd95_mm", "assd_mm")
+DISTANCES = {"hd95_mm": "HD95, mm", "assd_mm": "ASSD, mm"}
 REQUIRED = (
     "segmenter", "organ", "protocol", "image_size", "folds", "seed", "device", "commit", "jaccard", "dice"
 )  # fmt: skip
+SPREAD = ("mean", "std_folds", "std_images", "t_95_folds", "bootstrap_95", "per_image")
 COLUMNS = [f"{organ} {metric}" for organ in ORGANS for metric in METRICS]
 NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table1 WORKDIR` adds those of a finished run."
 
@@ -32,13 +33,19 @@ def read(path: Path) -> list[Row]:
     Raises `Table1Error` where it is another kind of file, a field is missing or a cell stands there twice.
     """
     rows = json.loads(path.read_text()) if path.exists() else []
-    if not isinstance(rows, list):
-        raise Table1Error(f"{path} is not a list of rows: expected the {FILE} that configs/table1.py leaves")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Table1Error(
+            f"{path} is not a list of rows: expected the {FILE} that configs/table1.py leaves; "
+            "a single run is added with --add NAME=WORKDIR"
+        )
     seen = set()
     for row in rows:
-        missing = [field for field in REQUIRED if field not in row]
+        missing = _missing(row)
         if missing:
-            raise Table1Error(f"{path}: a row lacks {', '.join(missing)}; make it with configs/table1.py")
+            raise Table1Error(
+                f"{path}: a row lacks {', '.join(missing)}; run configs/table1.py in its workdir again, "
+                "which keeps what is trained"
+            )
         if _key(row) in seen:
             raise Table1Error(f"{path}: {_key(row)} stands there twice; keep one")
         seen.add(_key(row))
@@ -46,9 +53,15 @@ def read(path: Path) -> list[Row]:
 
 
 def add(workdir: Path, path: Path) -> None:
-    """Put the rows of a finished run of configs/table1.py into `path`, in place of older rows of the same cells."""
+    """Put the rows of a finished run of configs/table1.py into `path`, in place of older rows of the same cells.
+
+    Raises `Table1Error` where there are none, or for a faulty file, and then leaves `path` as it is.
+    """
     if not (workdir / FILE).exists():
-        raise Table1Error(f"there is no {workdir / FILE}: expected the workdir of a finished run of configs/table1.py")
+        raise Table1Error(
+            f"there is no {workdir / FILE}: expected the workdir of a finished run of configs/table1.py; "
+            "a single run is added with --add NAME=WORKDIR"
+        )
     rows = {_key(row): row for row in (*read(path), *read(workdir / FILE))}
     path.write_text(json.dumps([rows[key] for key in sorted(rows)], indent=1) + "\n")
 
@@ -59,7 +72,7 @@ def markdown(rows: Sequence[Row]) -> str:
         return NOTHING
     parts = [
         _markdown(["", "protocol", "size", "folds", *COLUMNS], _lines(rows)),
-        "Each cell by itself. The interval is of the mean over test images (bootstrap, 95 %):",
+        "Each cell by itself: Jaccard with its spreads and bootstrap interval; distances, mean ± spread over images:",
         _spreads(rows),
         "Pairs of segmenters on the same test images (Wilcoxon's signed ranks, Holm's correction within an organ):",
         _significance(rows),
@@ -78,18 +91,16 @@ def latex(rows: Sequence[Row]) -> str:
 def significance(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return a paired test for every two segmenters with the same protocol, size, seed, organ and folds.
 
-    The p-values are Holm's, over the pairs of one such group.
+    The p-values are Holm's, over all pairs of one protocol, size, seed and organ. Raises `Table1Error` where the images
+    of the same folds differ.
     """
-    groups = {}
-    for row in sorted(rows, key=_key):
-        key = (row["protocol"], row["image_size"], row["seed"], ORGANS.index(row["organ"]), tuple(row["folds"]))
-        groups.setdefault(key, []).append(row)
+    families = {}
+    for one, other in itertools.combinations(sorted(rows, key=_key), 2):
+        if _family(one) == _family(other) and one["folds"] == other["folds"]:
+            families.setdefault(_family(one), []).append((one, other))
     found = []
-    for _, members in sorted(groups.items()):
-        pairs = list(itertools.combinations(members, 2))
-        if not pairs:
-            continue
-        tests = [paired_test(one["jaccard"]["per_image"], other["jaccard"]["per_image"]) for one, other in pairs]
+    for _, pairs in sorted(families.items()):
+        tests = [_test(one, other) for one, other in pairs]
         adjusted = holm([test.p_value for test in tests])
         found += [
             {"one": one, "other": other, "test": test, "p_holm": float(p)}
@@ -102,6 +113,23 @@ def _key(row: Row) -> tuple:
     return row["segmenter"], row["organ"], row["protocol"], row["image_size"], row["seed"]
 
 
+def _family(row: Row) -> tuple:
+    return row["protocol"], row["image_size"], row["seed"], ORGANS.index(row["organ"])
+
+
+def _missing(row: Row) -> list[str]:
+    """Return the fields that a row lacks, those within its metrics as `metric.field`."""
+    fields = [field for field in REQUIRED if field not in row]
+    return fields or [f"{metric}.{field}" for metric in METRICS for field in SPREAD if field not in row[metric]]
+
+
+def _test(one: Row, other: Row) -> PairedTest:
+    try:
+        return paired_test(one["jaccard"]["per_image"], other["jaccard"]["per_image"])
+    except ValueError as error:
+        raise Table1Error(f"{_key(one)} and {_key(other)} cannot stand in one table: {error}") from error
+
+
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
@@ -111,12 +139,12 @@ def _lines(rows: Sequence[Row]) -> list[list[str]]:
     """Return the lines of Table I: ours by segmenter, protocol, size and seed, then the published ones."""
     groups = {}
     for row in rows:
-        key = (row["segmenter"], row["protocol"], row["image_size"], row["seed"], len(row["folds"]))
+        key = (row["segmenter"], row["protocol"], row["image_size"], row["seed"], tuple(row["folds"]))
         groups.setdefault(key, {})[row["organ"]] = row
     lines = []
     for (name, protocol, size, seed, folds), organs in sorted(groups.items()):
         cells = [_ours(organs.get(organ), metric) for organ in ORGANS for metric in METRICS]
-        lines.append([name, f"{protocol}, seed {seed}", str(size), str(folds), *cells])
+        lines.append([name, f"{protocol}, seed {seed}", str(size), str(len(folds)), *cells])
     for name, organs in TABLE1.items():
         cells = [_published(organs.get(organ), index) for organ in ORGANS for index in range(len(METRICS))]
         size, folds = ("256", "5") if name in OVER_FOLDS else ("", "")
@@ -137,7 +165,7 @@ def _with_spread(mean: float, deviation: float | None) -> str:
 
 
 def _spreads(rows: Sequence[Row]) -> str:
-    head = ["", "organ", "protocol", "size", "Jaccard", "sd over folds", "sd over images", "interval", *DISTANCES]
+    head = ["", "organ", "protocol", "size", "Jaccard", "sd over folds", "sd over images", "95 % interval"]
     lines = []
     for row in sorted(rows, key=_key):
         jaccard = row["jaccard"]
@@ -147,7 +175,7 @@ def _spreads(rows: Sequence[Row]) -> str:
         lines.append(
             [*_names(row), *numbers, f"{low:.2f} to {high:.2f}", *(_distance(row, name) for name in DISTANCES)]
         )
-    return _markdown(head, lines)
+    return _markdown([*head, *DISTANCES.values()], lines)
 
 
 def _names(row: Row) -> list[str]:

@@ -1,5 +1,6 @@
 """Whole runs at the smallest size: results, resuming, evaluating again, and what is refused."""
 
+import dataclasses
 import json
 
 import jax
@@ -139,6 +140,8 @@ def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
     assert not mask[:10].any()
     with pytest.raises(ValueError, match=r"expected one grey image"):
         predictor(np.zeros((4, 4, 3)))
+    whole = dataclasses.replace(predictor, experiment=tiny.experiment(trim=False), predict=np.ones_like)(framed)
+    assert whole.all()  # where images are not trimmed, their frames are segmented too
     segmenter = inference.restore(workdir / "pretraining")
     assert segmenter.predict(np.zeros((1, 32, 32, 1), np.uint8)).shape == (1, 32, 32, 1)
 

@@ -33,6 +33,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         (["--config=configs/transfer.py", "--config.label_frac=7"], r"config.label_frac must be in [0, 1], found 7.0"),
         (["--config=configs/transfer.py", "--config.label_frac=half"], "half"),
         (["--config=configs/transfer.py", "--config.segmenter.name=vnet"], "segnet, invertednet, scan; found 'vnet'"),
+        (["--config=configs/table1.py", "--config.folds=(0,5)"], "config.fold must be in [0, 4], found 5"),
         (["--config=configs/transfer.py", "0.5"], "unexpected arguments: 0.5"),
         (["--config=configs/transfer.py", "--mode=dream"], "train|evaluate"),
     ],

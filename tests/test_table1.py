@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import stats
 
 from configs import table1 as config_file
-from cxr_jax import config, experiment, figure7, pictures, published, report_table1, statistics, table1
+from cxr_jax import config, experiment, figure7, pictures, published, report, report_table1, statistics, table1
 
 
 def tiny(**changes) -> config.Table1:
@@ -83,8 +83,24 @@ def test_spreads_are_over_folds_and_over_images():
     assert result["t_95_folds"] == pytest.approx(stats.t.interval(0.95, 1, 94, stats.sem([92, 96])))
     low, high = result["bootstrap_95"]
     assert 90 < low < 94 < high <= 96
+    assert table1.spread([{"a": 100 / 3, "b": 1.0}])["per_image"] == {"a": 33.3333, "b": 1.0}
     one = table1.spread(folds[:1])
     assert (one["std_folds"], one["t_95_folds"]) == (None, None)
+
+
+def test_the_overlays_of_the_first_fold_and_seed_are_on_one_sheet(tmp_path):
+    table = tiny(tasks=("lungs", "heart"), folds=(1, 0), seeds=(2, 0))
+    scores = {"jaccard": {"per_image": {"a": 90.0, "b": 95.0}}, "dice": {"per_image": {"a": 94.0, "b": 97.0}}}
+    fields = dict.fromkeys(("device", "commit", "command", "config", "data", "versions"), "")
+    shades = {"unet/lungs_fold1_seed2": 80, "unet/heart_fold1_seed2": 200}
+    for name in table.experiments():
+        shade = shades.get(name, 0)
+        pictures.save(np.full((20, 30, 3), shade, np.uint8), tmp_path / name / "overlays" / "source.png")
+        (tmp_path / name / "results.json").write_text(json.dumps({**fields, "test": {"source": scores}}))
+    table1.train(table, tmp_path, None, None)
+    sheet = np.asarray(Image.open(tmp_path / "overlays.png").convert("L"))
+    height, width = sheet.shape
+    assert [sheet[height // 2, x * width // 4] for x in (1, 3)] == [80, 200]
 
 
 def row(segmenter="unet", organ="lungs", seed=0, mean=95.0, images=40) -> dict:
@@ -118,7 +134,8 @@ def test_the_figure_has_the_interval_of_every_spread():
 
 def test_spreads_and_distances_are_told_cell_by_cell():
     cell = row() | {"hd95_mm": {"mean": 7.0, "std_images": 2.0}}
-    line = report_table1.markdown([cell]).split("\n\n")[2].splitlines()[-1]
+    head, _, line = report_table1.markdown([cell]).split("\n\n")[2].splitlines()
+    assert head.endswith("| sd over folds | sd over images | 95 % interval | HD95, mm | ASSD, mm |")
     low, high = cell["jaccard"]["bootstrap_95"]
     assert line.startswith("| unet | lungs | paper, seed 0 | 128 | 95.00 | 0.50 |")
     assert line.endswith(f"| {low:.2f} to {high:.2f} | 7.00 ± 2.00 | - |")
@@ -137,7 +154,32 @@ def test_segmenters_are_compared_on_the_same_images_alone():
     raw = [stats.wilcoxon(values[one] - values[other]).pvalue for one, other in ("fs", "fu", "su")]
     assert [pair["test"].p_value for pair in found] == pytest.approx(raw)
     assert [pair["p_holm"] for pair in found] == pytest.approx(statistics.holm(raw))
-    assert "| fcn less unet | lungs | paper, seed 0 | 128 |" in report_table1.markdown(rows)
+    p = f"{raw[0] * 3:.4f}" if raw[0] * 3 >= 0.0001 else "< 0.0001"
+    cells = f"{np.mean(values['f'] - values['s']):+.2f} | {p} | {found[0]['test'].effect:+.2f} | 40 |"
+    assert f"| fcn less segnet | lungs | paper, seed 0 | 128 | {cells}" in report_table1.markdown(rows)
+
+
+def test_pairs_of_an_organ_are_one_family_whatever_their_folds():
+    rows = [row(), row("segnet", mean=95.2), row("fcn", mean=95.1), row("invertednet", mean=95.4)]
+    for other in rows[2:]:
+        other["folds"] = [0]
+    found = report_table1.significance(rows)
+    assert len(found) == 2
+    assert [pair["p_holm"] for pair in found] == pytest.approx(
+        statistics.holm([pair["test"].p_value for pair in found])
+    )
+    assert [pair["p_holm"] for pair in found] != [pair["test"].p_value for pair in found]
+
+
+def test_rows_of_different_images_may_not_stand_in_one_table():
+    rows = [row(), row("fcn", images=38)]
+    with pytest.raises(report_table1.Table1Error, match=r"cannot stand in one table: .* lacks 2"):
+        report_table1.markdown(rows)
+
+
+def test_organs_tested_in_different_folds_have_lines_of_their_own():
+    rows = [row(), row(organ="heart") | {"folds": [2, 3]}]
+    assert report_table1.markdown(rows).split("\n\n")[0].count("| unet | paper, seed 0 | 128 | 2 |") == 2
 
 
 def finished(workdir, rows) -> Path:
@@ -156,12 +198,51 @@ def test_rows_are_replaced_and_faulty_files_refused(tmp_path):
     for content, message in (
         ([row(), row()], "stands there twice"),
         ([{"segmenter": "unet"}], "lacks organ, protocol"),
-        ({"name": "one"}, "is not a list of rows"),
+        ([row() | {"dice": {"mean": 1.0}}], r"lacks dice.std_folds, .*run configs/table1.py in its workdir again"),
+        ({"name": "one"}, "is not a list of rows.* --add NAME=WORKDIR"),
+        (["one"], "is not a list of rows"),
     ):
         with pytest.raises(report_table1.Table1Error, match=message):
             report_table1.add(finished(tmp_path / "run", content), kept)
     with pytest.raises(report_table1.Table1Error, match="expected the workdir of a finished run"):
         report_table1.add(tmp_path / "nowhere", kept)
+    assert len(report_table1.read(kept)) == 2
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """Return a project folder of documents without results, which the report's command line takes for its own."""
+    (tmp_path / report.RESULTS).mkdir(parents=True)
+    for name in report.DOCUMENTS:
+        sections = ("results", "table 1") if name == report.DOCUMENTS[-1] else ("results",)
+        lines = [marker.format(section) for section in sections for marker in report.MARKERS]
+        (tmp_path / name).write_text("\n".join(lines))
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_the_command_line_adds_rows_and_writes_every_document(root, monkeypatch):
+    assert report_table1.NOTHING in report.written(root)[root / "docs/RESULTS.md"]
+    monkeypatch.setattr("sys.argv", ["report", "--add-table1", str(finished(root / "run", [row()]))])
+    report.main()
+    assert json.loads((root / report.TABLE1).read_text()) == [row()]
+    assert "| unet | paper, seed 0 | 128 | 2 | 95.00 ± 0.50 |" in (root / "docs/RESULTS.md").read_text()
+    assert r"unet & paper, seed 0 & 128 & 2 & 95.00 $\pm$ 0.50 &" in (root / "docs/table1.tex").read_text()
+    assert (root / "docs/figure7.png").exists()
+    assert all(path.read_text() == content for path, content in report.written(root).items())
+    (root / "docs/table1.tex").write_text("older")
+    assert report.written(root)[root / "docs/table1.tex"] != "older"
+
+
+def test_the_command_line_refuses_a_single_run_as_table_1(root, monkeypatch, capsys):
+    (root / "run").mkdir()
+    (root / "run" / "results.json").write_text("{}")
+    for arguments in (["--add-table1", str(root / "run")], ["--add", f"table1={root / 'run'}"]):
+        monkeypatch.setattr("sys.argv", ["report", *arguments])
+        with pytest.raises(SystemExit):
+            report.main()
+        assert "--add" in capsys.readouterr().err.partition("error: ")[2]
+        assert not (root / report.TABLE1).exists()
 
 
 def test_the_contact_sheet_shows_every_picture_under_its_names(tmp_path):

@@ -21,6 +21,7 @@ DATASETS = ("jsrt", "montgomery", "phantom/a", "phantom/b", "phantom/a_256", "ph
 FIELD_MM = {"jsrt": 2048 * 0.175}  # side of the whole square image, where the publisher says it
 
 FRAME_LEVEL = 0.05  # of an image's maximum: rows and columns that never exceed it are a black frame
+WHOLE = slice(None), slice(None)
 
 
 class DatasetError(ValueError):
@@ -87,18 +88,24 @@ def prepare(name: str, data_dir: str | None, manual_dir: str | None) -> tfds.cor
 
 
 def load(
-    name: str, task: str, image_size: int, data_dir: str | None = None, manual_dir: str | None = None
+    name: str,
+    task: str,
+    image_size: int,
+    data_dir: str | None = None,
+    manual_dir: str | None = None,
+    trim: bool = True,
 ) -> Radiographs:
-    """Load dataset `name` for `task`, every image trimmed, resized to `image_size` and normalised."""
+    """Load dataset `name` for `task`, every image trimmed unless `trim` is off, resized and normalised."""
     structures = TASKS[task]
     builder = prepare(name, data_dir, manual_dir)
     labelled = all(structure in builder.info.features for structure in structures)
     rows = sorted(builder.as_data_source(split="train"), key=lambda row: row["id"])
     images, masks, sides = [], [], []
     for row in rows:
-        frame = body_frame(row["image"][..., 0])
-        trimmed = row["image"][frame]
-        sides.append(np.divide(trimmed.shape[:2], row["image"].shape[:2]))
+        image = row["image"]
+        frame = body_frame(image[..., 0]) if trim else WHOLE
+        trimmed = image[frame]
+        sides.append(np.divide(trimmed.shape[:2], image.shape[:2]))
         images.append(normalise(resize(trimmed[..., 0], image_size)))
         if labelled:
             union = np.any([row[structure][frame][..., 0] for structure in structures], axis=0)
@@ -120,7 +127,7 @@ def body_frame(image: Shaped[np.ndarray, "h w"]) -> tuple[slice, slice]:
     bright: Bool[np.ndarray, "h w"] = image > FRAME_LEVEL * image.max()
     rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
     if not len(rows):
-        return slice(None), slice(None)
+        return WHOLE
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 

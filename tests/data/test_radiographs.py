@@ -57,6 +57,16 @@ def test_pixels_have_a_size_where_the_field_of_view_is_known(phantoms, tfds_dir,
     assert (data.spacing <= 10.0).all()
     assert (data.spacing.min(axis=1) < 10.0).all()  # b has a black frame, which is cut off
     np.testing.assert_array_equal(data[np.array([3, 1])].spacing, data.spacing[[3, 1]])
+    untrimmed = radiographs.load("phantom/b", "lungs", 32, tfds_dir, trim=False)
+    assert (untrimmed.spacing == 10.0).all()
+
+
+def test_untrimmed_images_keep_their_black_frame(phantoms, tfds_dir):
+    trimmed = phantoms["lungs"]
+    whole = radiographs.load("phantom/b", "lungs", 32, tfds_dir, trim=False)
+    edges = [(data.images[:, :, [0, -1]] < 10).all(axis=1).mean() for data in (trimmed, whole)]
+    assert edges[0] < 0.2 < 0.5 < edges[1]
+    assert whole.masks.mean() < trimmed.masks.mean()
 
 
 def test_unknown_dataset_lists_the_valid_ones(tmp_path):
