@@ -52,7 +52,7 @@ class TransferState:
     generative_optimiser: optax.OptState
     discriminative_optimiser: optax.OptState
     supervised_optimiser: optax.OptState
-    pools: dict[str, ImagePool]  # of translated images, by domain; empty where discriminators see only fresh ones
+    pools: Any  # of translated images, by domain; empty where discriminators see only fresh ones
     average: Parameters
     step: Any  # int32 scalar
     key: Any  # random key

@@ -1,7 +1,7 @@
 """The smallest experiment that has every part."""
 
 from configs import transfer
-from cxr_jax import config
+from cxr_jax import config, plans
 
 TRANSLATOR_SIZES = {
     "munit": {"width": 4, "blocks": 1, "mlp": 8},
@@ -10,7 +10,7 @@ TRANSLATOR_SIZES = {
 }
 
 
-def experiment(**changes) -> config.Experiment:
+def experiment(**changes) -> plans.Experiment:
     """Return the phantom transfer at 32x32, two epochs a stage, with `changes` such as `transfer__epochs=3`."""
     plain = transfer.get_config("phantom")
     plain.image_size = 32
