@@ -6,7 +6,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cxr_jax import checkpoints, config, experiment, platform, table1
+from cxr_jax import checkpoints, config, experiment, plans, platform, table1
 from cxr_jax.data.radiographs import DatasetError
 from cxr_jax.training import TrainingDiverged
 
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
     try:
         plan = config.parse(CONFIG.value)
         workdir = Path(WORKDIR.value or default_workdir())
-        kind = table1 if isinstance(plan, config.Table1) else experiment
+        kind = table1 if isinstance(plan, plans.Table1) else experiment
         run = {"train": kind.train, "evaluate": kind.evaluate}[MODE.value]
         summary = kind.screen(run(plan, workdir, DATA_DIR.value, MANUAL_DIR.value))
     except USER_ERRORS as error:

@@ -14,7 +14,30 @@ def get_config(preset: str = "") -> ConfigDict:
     """Return the config of a preset."""
     config = segmentation.get_config(preset)
     config.method = "transfer"
-    config.translator = {"name": "munit", "width": 32, "downsamplings": 2, "blocks": 2, "style": 8, "mlp": 32}
+    config.translator = {"name": "munit"}  # and the section of that name below
+    config.munit = {
+        "width": 32,
+        "downsamplings": 2,
+        "blocks": 2,
+        "style": 8,
+        "mlp": 32,
+        "image_pool": 0,
+        "weights": {"adversarial": 1.0, "image": 10.0, "style": 1.0, "content": 1.0, "cycle": 1.0},
+    }
+    config.unit = {
+        "width": 32,
+        "downsamplings": 2,
+        "blocks": 3,
+        "image_pool": 0,
+        "weights": {"adversarial": 1.0, "image": 10.0, "kl": 0.01, "cycle": 10.0, "kl_cycle": 0.01},
+    }
+    config.cyclegan = {
+        "width": 32,
+        "downsamplings": 2,
+        "blocks": 6,
+        "image_pool": 50,
+        "weights": {"adversarial": 1.0, "cycle": 10.0, "identity": 5.0},
+    }
     config.discriminator = {"name": "patch", "width": 32, "layers": 2, "scales": 1}
     config.transfer = {
         "warmup_epochs": 20,
@@ -28,18 +51,23 @@ def get_config(preset: str = "") -> ConfigDict:
         "supervised_weight_decay": 5e-4,
         "schedule": "constant",
         "average": 0.0,
-        "weights": {"adversarial": 1.0, "image": 10.0, "style": 1.0, "content": 1.0, "cycle": 1.0},
         "supervised_looks": {"a": 1.0, "b": 0.0},
         "target_look": "a",
     }
     if preset.startswith("small"):
-        config.translator.width = 8
-        config.discriminator.width = 16
+        _widths(config, 8)
         config.transfer.update(epochs=40, learning_rate=5e-4, supervised_learning_rate=3e-4)
     if preset in ("small_look", "small_augmented"):
         config.transfer.update(schedule="cosine", average=0.99, supervised_looks={"a": 1.0, "b": 1.0}, target_look="b")
     elif preset == "phantom":
-        config.translator.update(width=8, mlp=16)
-        config.discriminator.width = 16
+        _widths(config, 8)
+        config.munit.mlp = 16
         config.transfer.update(warmup_epochs=10, epochs=10, learning_rate=1e-3, supervised_learning_rate=1e-3)
     return config
+
+
+def _widths(config: ConfigDict, width: int) -> None:
+    """Make translators of that width, and discriminators of twice that."""
+    for translator in (config.munit, config.unit, config.cyclegan):
+        translator.width = width
+    config.discriminator.width = 2 * width

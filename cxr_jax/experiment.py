@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from cxr_jax import config, evaluation, inference, pictures, segmentation, transfer
+from cxr_jax import config, evaluation, inference, pictures, plans, segmentation, transfer
 from cxr_jax.data import splits
 from cxr_jax.data.radiographs import Radiographs, load
 
@@ -34,13 +34,13 @@ class Data(NamedTuple):
     labelled: np.ndarray
 
 
-def train(experiment: config.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
+def train(experiment: plans.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
     """Do what is left to do of the experiment in `workdir`; test, and return the results."""
     return train_together({workdir: experiment}, data_dir, manual_dir)[0]
 
 
 def train_together(
-    experiments: Mapping[Path, config.Experiment], data_dir: str | None, manual_dir: str | None
+    experiments: Mapping[Path, plans.Experiment], data_dir: str | None, manual_dir: str | None
 ) -> list[dict[str, Any]]:
     """Do the same for several, by workdir, whose segmenters learn together: they may differ in seed, task and fold."""
     for workdir, experiment in experiments.items():
@@ -57,7 +57,7 @@ def train_together(
     return [test(experiment, loaded[workdir], workdir) for workdir, experiment in experiments.items()]
 
 
-def _transfer(experiment: config.Experiment, segmenter: tuple, data: Data, workdir: Path) -> None:
+def _transfer(experiment: plans.Experiment, segmenter: tuple, data: Data, workdir: Path) -> None:
     source, target = (
         transfer.Sides(images[split.train], images[split.validation])
         for images, split in ((data.source, data.source_split), (data.target, data.target_split))
@@ -66,7 +66,7 @@ def _transfer(experiment: config.Experiment, segmenter: tuple, data: Data, workd
 
 
 def evaluate(
-    experiment: config.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None
+    experiment: plans.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None
 ) -> dict[str, Any]:
     """Test the checkpoints of a finished run again."""
     inference.restore(workdir / last_stage(experiment))  # what is missing is told before data are prepared
@@ -74,12 +74,12 @@ def evaluate(
     return test(experiment, load_data(experiment, data_dir, manual_dir), workdir)
 
 
-def last_stage(experiment: config.Experiment) -> str:
+def last_stage(experiment: plans.Experiment) -> str:
     """Return the stage whose model is the experiment's outcome."""
     return "transfer" if experiment.method == "transfer" else "pretraining"
 
 
-def claim(workdir: Path, experiment: config.Experiment) -> None:
+def claim(workdir: Path, experiment: plans.Experiment) -> None:
     """Make `workdir` this experiment's; raise `WorkdirError` if it is another's."""
     path, stored = workdir / "config.json", config.to_json(experiment)
     if path.exists():
@@ -94,7 +94,7 @@ def claim(workdir: Path, experiment: config.Experiment) -> None:
     write_json(path, stored)
 
 
-def load_data(experiment: config.Experiment, data_dir: str | None, manual_dir: str | None) -> Data:
+def load_data(experiment: plans.Experiment, data_dir: str | None, manual_dir: str | None) -> Data:
     """Load the datasets and split them; raise `ConfigError` where they lack labels that are needed."""
     common = experiment.task, experiment.image_size, data_dir, manual_dir, experiment.trim
     source = load(experiment.source, *common)
@@ -117,7 +117,7 @@ def load_data(experiment: config.Experiment, data_dir: str | None, manual_dir: s
     return Data(source, source_split, target, target_split, labelled)
 
 
-def test(experiment: config.Experiment, data: Data, workdir: Path) -> dict[str, Any]:
+def test(experiment: plans.Experiment, data: Data, workdir: Path) -> dict[str, Any]:
     """Test the best checkpoints on the test images, write `results.json` and overlays, return the results."""
     predictors = {"source_only": inference.restore(workdir / "pretraining")}
     if experiment.method == "transfer":
@@ -148,7 +148,7 @@ def test_on(predictor: inference.Predictor, images: Radiographs, picture: Path) 
     return scores
 
 
-def describe(experiment: config.Experiment) -> dict[str, Any]:
+def describe(experiment: plans.Experiment) -> dict[str, Any]:
     """Return what a results file says of a run: command, config, seed, commit, device, versions."""
     device = jax.devices()[0]
     return {

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, UInt8
 
-from cxr_jax import checkpoints, config, evaluation, segmentation, transfer
+from cxr_jax import checkpoints, config, evaluation, plans, segmentation, transfer
 from cxr_jax.data.radiographs import WHOLE, body_frame, normalise
 from cxr_jax.views import Views
 from tfds_builders.image_files import resize
@@ -27,7 +27,7 @@ class Predictor:
     masks; calling the predictor maps one radiograph of any size to a mask of that size.
     """
 
-    experiment: config.Experiment
+    experiment: plans.Experiment
     epoch: int
     model: Any
     predict: Callable[[UInt8[Array, "b s s 1"]], Bool[Array, "b s s 1"]]
@@ -67,14 +67,14 @@ def restore(directory: str | Path) -> Predictor:
     return Predictor(experiment, int(checkpoint.name), model, predict)
 
 
-def _direct(experiment: config.Experiment, checkpoint: Path) -> tuple[Any, Callable]:
+def _direct(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Callable]:
     """Restore a segmenter: M_A(x)."""
     graph, shapes = segmentation.build(experiment, None)
     parameters = checkpoints.restore_model(checkpoint, shapes)
     return parameters, partial(segmentation.predictor(graph), parameters)
 
 
-def _translated(experiment: config.Experiment, checkpoint: Path) -> tuple[Any, Callable]:
+def _translated(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Callable]:
     """Restore a transferred model: M_A(G_BA(x)), or M_A(x) where that is the target's look."""
     graph, segmenter = segmentation.build(experiment, None)
     graphs, parameters = transfer.build(experiment, graph, None)

@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, UInt8
 
-from cxr_jax import config, evaluation, optimisers, pictures
+from cxr_jax import config, evaluation, optimisers, pictures, plans
 from cxr_jax import segmentation_steps as steps
 from cxr_jax.data import augmentation, sampling, splits
 from cxr_jax.data.radiographs import Radiographs
@@ -31,7 +31,7 @@ class LabelledImages(NamedTuple):
 class Job(NamedTuple):
     """One segmenter to train: its dataset, the fold of it, and where it goes."""
 
-    experiment: config.Experiment
+    experiment: plans.Experiment
     data: Radiographs
     split: splits.Split
     workdir: Path
@@ -46,10 +46,10 @@ class Networks(NamedTuple):
     critic_optimiser: optax.GradientTransformation | None
 
 
-def build(experiment: config.Experiment, key: PRNGKeyArray | None) -> tuple[nnx.GraphDef, Any]:
+def build(experiment: plans.Experiment, key: PRNGKeyArray | None) -> tuple[nnx.GraphDef, Any]:
     """Return graph and initial variables of the experiment's segmenter; without a key, shapes alone."""
     section = experiment.segmenter
-    return initialise(SEGMENTERS[section["name"]], key, **config.network_sizes(section))
+    return initialise(SEGMENTERS[section["name"]], key, **plans.network_sizes(section))
 
 
 def pretrain(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
@@ -69,7 +69,7 @@ def pretrain(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
 
 
 def make_iteration(
-    experiment: config.Experiment, networks: Networks
+    experiment: plans.Experiment, networks: Networks
 ) -> Callable[[steps.SegmenterState, LabelledImages], tuple[steps.SegmenterState, steps.Metrics]]:
     """Return one training iteration, jitted: draw, augment, take each turn, average the weights."""
     settings, augment, critic = experiment.pretraining, experiment.augmentation, experiment.critic
@@ -107,7 +107,7 @@ def predictor(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], B
     return predict
 
 
-def _start(experiment: config.Experiment, epoch: int) -> tuple[Networks, steps.SegmenterState]:
+def _start(experiment: plans.Experiment, epoch: int) -> tuple[Networks, steps.SegmenterState]:
     """Return an experiment's networks and the state in front of its first step."""
     settings, section = experiment.pretraining, experiment.critic
     key_init, key_train = jax.random.split(jax.random.key(experiment.seed))

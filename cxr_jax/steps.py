@@ -4,7 +4,7 @@ Each step is a pure function `(state, batch, key) -> (state, metrics)` that move
 
 | step           | moves                           | frozen                        |
 |----------------|---------------------------------|-------------------------------|
-| discriminative | D_A, D_B                        | translators, segmenter        |
+| discriminative | D_A, D_B, pools of images       | translators, segmenter        |
 | generative     | G_AB, G_BA                      | discriminators, segmenter     |
 | supervised     | M_A, G_AB, G_BA                 | discriminators                |
 """
@@ -20,6 +20,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from cxr_jax import losses
+from cxr_jax.image_pool import ImagePool, exchange
 from cxr_jax.models import join, split_statistics
 
 Parameters = Any
@@ -51,6 +52,7 @@ class TransferState:
     generative_optimiser: optax.OptState
     discriminative_optimiser: optax.OptState
     supervised_optimiser: optax.OptState
+    pools: Any  # of translated images, by domain; empty where discriminators see only fresh ones
     average: Parameters
     step: Any  # int32 scalar
     key: Any  # random key
@@ -84,10 +86,11 @@ def initial_state(
     segmenter: Any,
     optimisers: Optimisers,
     key: PRNGKeyArray,
+    pools: dict[str, ImagePool] | None = None,
 ) -> TransferState:
     """Return the state in front of the first step, sharing no array with what is given (it may be donated).
 
-    `discriminators` is `{"a": D_A, "b": D_B}`.
+    `discriminators` is `{"a": D_A, "b": D_B}`, and so are `pools`, if any.
     """
     copied = {"segmenter": segmenter, "translator": translator}
     copies = jax.tree.map(jnp.copy, {**copied, "discriminators": discriminators})
@@ -97,6 +100,7 @@ def initial_state(
         generative_optimiser=optimisers.generative.init(translator),
         discriminative_optimiser=optimisers.discriminative.init(discriminators),
         supervised_optimiser=optimisers.supervised.init(learned),
+        pools=jax.tree.map(jnp.copy, pools or {}),
         average=jax.tree.map(jnp.copy, copied),
         step=jnp.zeros((), jnp.int32),
         key=jnp.copy(key),
@@ -104,24 +108,26 @@ def initial_state(
 
 
 def make_discriminative_step(graphs: Graphs, optimiser: optax.GradientTransformation) -> Step:
-    """Return the step in which D_A and D_B learn real from translated."""
+    """Return the step in which D_A and D_B learn real from translated, some of which a pool may remember."""
 
     def discriminative_step(state: TransferState, batch: Batch, key: PRNGKeyArray) -> tuple[TransferState, Metrics]:
-        a_to_b, b_to_a = nnx.merge(graphs.translator, state.translator).translate(batch.a, batch.b, key)
+        key_translate, key_pools = jax.random.split(key)
+        a_to_b, b_to_a = nnx.merge(graphs.translator, state.translator).translate(batch.a, batch.b, key_translate)
+        pools, shown = _exchange(state.pools, {"a": b_to_a, "b": a_to_b}, key_pools)
 
         def objective(discriminators: Parameters) -> tuple[Float[Array, ""], Metrics]:
-            judge_a = nnx.merge(graphs.discriminator, discriminators["a"])
-            judge_b = nnx.merge(graphs.discriminator, discriminators["b"])
-            terms = {
-                "discriminator_a": losses.least_squares_discriminator(judge_a(batch.a), judge_a(b_to_a)),
-                "discriminator_b": losses.least_squares_discriminator(judge_b(batch.b), judge_b(a_to_b)),
-            }
+            terms = {}
+            for domain, real in (("a", batch.a), ("b", batch.b)):
+                judge = nnx.merge(graphs.discriminator, discriminators[domain])
+                loss = losses.least_squares_discriminator(judge(real), judge(shown[domain]))
+                terms[f"discriminator_{domain}"] = loss
             return sum(terms.values()), terms
 
         discriminators, optimiser_state, terms = _descend(
             objective, optimiser, state.discriminators, state.discriminative_optimiser
         )
-        return replace(state, discriminators=discriminators, discriminative_optimiser=optimiser_state), terms
+        moved = {"discriminators": discriminators, "pools": pools}
+        return replace(state, **moved, discriminative_optimiser=optimiser_state), terms
 
     return discriminative_step
 
@@ -199,6 +205,17 @@ def make_supervised_step(
         return replace(state, **moved, supervised_optimiser=optimiser_state), terms
 
     return supervised_step
+
+
+def _exchange(
+    pools: dict[str, ImagePool], translated: dict[str, Gray], key: PRNGKeyArray
+) -> tuple[dict[str, ImagePool], dict[str, Gray]]:
+    """Return the pools after a batch and what the discriminators are shown: without pools, what is given."""
+    shown = dict(translated)
+    after = {}
+    for domain, domain_key in zip(pools, jax.random.split(key, max(1, len(pools))), strict=False):
+        after[domain], shown[domain] = exchange(pools[domain], translated[domain], domain_key)
+    return after, shown
 
 
 def _descend(

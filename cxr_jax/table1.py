@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from cxr_jax import config, experiment, pictures, statistics
+from cxr_jax import experiment, pictures, plans, statistics
 
 SUMMARY, RESULTS = "table1.json", "results.json"
 
 
-def train(table: config.Table1, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
+def train(table: plans.Table1, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
     """Train and test what is missing of the grid, each cell in its folder of `workdir`; write and return the rows.
 
     A finished cell is left alone, so more seeds, folds or segmenters only add cells. The cells of a segmenter train
@@ -38,14 +38,14 @@ def train(table: config.Table1, workdir: Path, data_dir: str | None, manual_dir:
     return _write(table, workdir)
 
 
-def evaluate(table: config.Table1, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
+def evaluate(table: plans.Table1, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
     """Test the checkpoints of a finished table again; write and return the rows."""
     for name, cell in tqdm(table.experiments().items(), desc="cells"):
         experiment.evaluate(cell, workdir / name, data_dir, manual_dir)
     return _write(table, workdir)
 
 
-def _write(table: config.Table1, workdir: Path) -> list[dict[str, Any]]:
+def _write(table: plans.Table1, workdir: Path) -> list[dict[str, Any]]:
     rows = summarise(table, workdir)
     experiment.write_json(workdir / SUMMARY, rows)
     first = {
@@ -56,7 +56,7 @@ def _write(table: config.Table1, workdir: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def summarise(table: config.Table1, workdir: Path) -> list[dict[str, Any]]:
+def summarise(table: plans.Table1, workdir: Path) -> list[dict[str, Any]]:
     """Return a row for each segmenter, organ and seed from the results of its folds."""
     rows = []
     for segmenter in table.segmenters:
@@ -68,7 +68,7 @@ def summarise(table: config.Table1, workdir: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(table: config.Table1, segmenter: str, task: str, seed: int, folds: list[dict[str, Any]]) -> dict[str, Any]:
+def _row(table: plans.Table1, segmenter: str, task: str, seed: int, folds: list[dict[str, Any]]) -> dict[str, Any]:
     first = folds[0]
     tests = [fold["test"]["source"] for fold in folds]
     return {

@@ -13,7 +13,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from cxr_jax import config, evaluation, optimisers, steps
+from cxr_jax import config, evaluation, image_pool, optimisers, plans, steps
 from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
@@ -41,20 +41,20 @@ class Sides(NamedTuple):
 
 
 def build(
-    experiment: config.Experiment, segmenter: nnx.GraphDef, key: PRNGKeyArray | None
+    experiment: plans.Experiment, segmenter: nnx.GraphDef, key: PRNGKeyArray | None
 ) -> tuple[steps.Graphs, dict[str, Any]]:
     """Return the graphs and the initial parameters of translator and discriminators; without a key, shapes alone."""
     key_translator, key_a, key_b = (None,) * 3 if key is None else jax.random.split(key, 3)
     translator, critic = experiment.translator, experiment.discriminator
-    graph, parameters = initialise(TRANSLATORS[translator["name"]], key_translator, **config.network_sizes(translator))
-    sizes = config.network_sizes(critic)
+    graph, parameters = initialise(TRANSLATORS[translator["name"]], key_translator, **plans.network_sizes(translator))
+    sizes = plans.network_sizes(critic)
     critic_graph, critic_a = initialise(DISCRIMINATORS[critic["name"]], key_a, **sizes)
     _, critic_b = initialise(DISCRIMINATORS[critic["name"]], key_b, **sizes)
     parameters = {"translator": parameters, "discriminators": {"a": critic_a, "b": critic_b}}
     return steps.Graphs(segmenter, graph, critic_graph), parameters
 
 
-def make_optimisers(settings: config.Transfer, steps_per_epoch: int) -> steps.Optimisers:
+def make_optimisers(settings: plans.Transfer, steps_per_epoch: int) -> steps.Optimisers:
     """Return one optimiser a step; the schedules run over the epochs in which the step takes part."""
     make = partial(optimisers.adam, schedule=settings.schedule)
     game = {"beta1": settings.beta1, "weight_decay": settings.weight_decay}
@@ -71,7 +71,7 @@ def make_optimisers(settings: config.Transfer, steps_per_epoch: int) -> steps.Op
     )
 
 
-def make_turns(experiment: config.Experiment, graphs: steps.Graphs, tools: steps.Optimisers) -> tuple[steps.Step, ...]:
+def make_turns(experiment: plans.Experiment, graphs: steps.Graphs, tools: steps.Optimisers) -> tuple[steps.Step, ...]:
     """Return the discriminative, the generative and the supervised step, each compiled by itself.
 
     So warm-up and transfer share the programs of the first two.
@@ -94,7 +94,7 @@ def make_turns(experiment: config.Experiment, graphs: steps.Graphs, tools: steps
 
 
 def make_iteration(
-    experiment: config.Experiment, turns: Sequence[steps.Step]
+    experiment: plans.Experiment, turns: Sequence[steps.Step]
 ) -> Callable[[steps.TransferState, Pools], tuple[steps.TransferState, steps.Metrics]]:
     """Return one iteration: draw and augment a batch, take each turn with it, average the weights."""
     settings = experiment.transfer
@@ -154,7 +154,7 @@ def make_pools(source: Radiographs, target: Radiographs, labelled: np.ndarray) -
 
 
 def transfer(
-    experiment: config.Experiment,
+    experiment: plans.Experiment,
     segmenter: tuple[nnx.GraphDef, Any],
     source: Sides,
     target: Sides,
@@ -204,7 +204,11 @@ def transfer(
         )
         return train(Stage(name, epochs, steps_per_epoch, iteration), [member])[0]
 
-    start = steps.initial_state(graphs, **parameters, segmenter=segmenter_parameters, optimisers=tools, key=key_train)
+    size = experiment.image_size
+    remembered = {domain: image_pool.empty(settings.image_pool, size, size) for domain in "ab" if settings.image_pool}
+    start = steps.initial_state(
+        graphs, **parameters, segmenter=segmenter_parameters, optimisers=tools, key=key_train, pools=remembered
+    )
     warm = run("warmup", settings.warmup_epochs, start, supervised=False)
     return views, run("transfer", settings.epochs, warm.state, supervised=True)
 

@@ -47,18 +47,18 @@ def test_the_paper_protocol_is_the_default():
         ("segmenter.wdith", 8, "config.segmenter.wdith is unknown; the sizes of unet are width, depth"),
         ("segmenter.width", 0, r"config.segmenter.width must be in \[1, 4096\], found 0"),
         ("segmenter.width", 12, "must be a multiple of 8"),
-        ("translator.name", "pix2pix", "config.translator.name must be one of munit; found 'pix2pix'"),
-        ("translator.width", 1.5, "config.translator.width must be a int, found 1.5"),
+        ("translator.name", "pix2pix", "config.translator.name must be one of munit, unit, cyclegan; found 'pix2pix'"),
+        ("munit.width", 1.5, "config.munit.width must be a int, found 1.5"),
         ("pretraining.epochs", 0, "config.pretraining.epochs must be in"),
         ("pretraining.schedule", "linear", "config.pretraining.schedule must be one of constant, cosine"),
         ("transfer.warmup_epochs", 0, "config.transfer.warmup_epochs must be in"),
         ("transfer.average", 1.0, "config.transfer.average must be in"),
-        ("transfer.weights.cycle", -1.0, "config.transfer.weights.cycle must be in"),
+        ("munit.weights.cycle", -1.0, "config.munit.weights.cycle must be in"),
         ("transfer.supervised_looks.b", -1.0, "config.transfer.supervised_looks.b must be in"),
         ("transfer.supervised_looks.c", 1.0, "config.transfer.supervised_looks must weigh a, b; found"),
         ("transfer.target_look", "c", "config.transfer.target_look must be one of a, b; found 'c'"),
         ("transfer.target_look", "b", "config.transfer.supervised_looks.b is 0"),
-        ("transfer.weights.cylce", 1.0, "config.transfer.weights must name"),
+        ("munit.weights.cylce", 1.0, "config.munit.weights must name"),
         ("augmentation.scale", (1.2, 0.8), "config.augmentation.scale must be in"),
         ("augmentation.scale", 0.8, "config.augmentation.scale must be 2 numbers"),
         ("colour", 3, "config.colour is unknown; the fields of config are method, seed"),
@@ -80,6 +80,7 @@ def test_missing_parts_are_named():
     del without["translator"]
     with pytest.raises(config.ConfigError, match=r"config.translator is missing; method 'transfer' needs it"):
         config.parse(without)
+    without = transfer.get_config().to_dict()
     del without["seed"]
     with pytest.raises(config.ConfigError, match=r"config.seed is missing"):
         config.parse(without)

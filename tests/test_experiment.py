@@ -151,3 +151,11 @@ def test_labels_of_the_target_enter_where_they_are_kept(tmp_path, tfds_dir):
     assert results["labelled_images"] == 10
     rows = [json.loads(line) for line in (tmp_path / "transfer" / "scalars.jsonl").read_text().splitlines()]
     assert rows[-1]["segmentation_b"] > 0
+
+
+@pytest.mark.parametrize("name", ["cyclegan", pytest.param("unit", marks=pytest.mark.slow)])
+def test_every_translator_carries_a_run_through(tmp_path, tfds_dir, name):
+    results = experiment.train(tiny.experiment(translator__name=name), tmp_path, tfds_dir, None)
+    assert set(results["test"]) == {"source", "source_only", "transfer"}
+    again = experiment.evaluate(tiny.experiment(translator__name=name), tmp_path, tfds_dir, None)
+    assert again["test"] == results["test"]

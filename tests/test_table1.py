@@ -9,10 +9,10 @@ from PIL import Image
 from scipy import stats
 
 from configs import table1 as config_file
-from cxr_jax import config, experiment, figure7, pictures, published, report, report_table1, statistics, table1
+from cxr_jax import config, experiment, figure7, pictures, plans, published, report, report_table1, statistics, table1
 
 
-def tiny(**changes) -> config.Table1:
+def tiny(**changes) -> plans.Table1:
     plain = config_file.get_config("phantom")
     plain.image_size = 32
     plain.tasks = ("lungs",)

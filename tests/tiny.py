@@ -1,15 +1,23 @@
 """The smallest experiment that has every part."""
 
 from configs import transfer
-from cxr_jax import config
+from cxr_jax import config, plans
+
+TRANSLATOR_SIZES = {
+    "munit": {"width": 4, "blocks": 1, "mlp": 8},
+    "unit": {"width": 4, "blocks": 1},
+    "cyclegan": {"width": 4, "blocks": 1},
+}
 
 
-def experiment(**changes) -> config.Experiment:
+def experiment(**changes) -> plans.Experiment:
     """Return the phantom transfer at 32x32, two epochs a stage, with `changes` such as `transfer__epochs=3`."""
     plain = transfer.get_config("phantom")
     plain.image_size = 32
     plain.segmenter.update(width=8, depth=2)
-    plain.translator.update(width=4, blocks=1, mlp=8)
+    for name, sizes in TRANSLATOR_SIZES.items():
+        plain[name].update(sizes)
+    plain.cyclegan.image_pool = 20
     plain.discriminator.width = 4
     plain.pretraining.update(epochs=2, batch_size=16)
     plain.transfer.update(warmup_epochs=1, epochs=2, batch_size=16)

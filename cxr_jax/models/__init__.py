@@ -6,6 +6,7 @@ import jax
 from flax import nnx, traverse_util
 from jaxtyping import PRNGKeyArray
 
+from cxr_jax.models.cyclegan import CycleGAN
 from cxr_jax.models.discriminator import MultiScaleDiscriminator
 from cxr_jax.models.fcn import FCN
 from cxr_jax.models.invertednet import InvertedNet
@@ -13,11 +14,12 @@ from cxr_jax.models.munit import MUNIT
 from cxr_jax.models.scan import SCAN, SCANCritic
 from cxr_jax.models.segnet import SegNet
 from cxr_jax.models.unet import UNet
+from cxr_jax.models.unit import UNIT
 
 __all__ = ["CRITICS", "DISCRIMINATORS", "SEGMENTERS", "TRANSLATORS", "initialise", "join", "split_statistics"]
 
 SEGMENTERS = {"unet": UNet, "fcn": FCN, "segnet": SegNet, "invertednet": InvertedNet, "scan": SCAN}
-TRANSLATORS = {"munit": MUNIT}
+TRANSLATORS = {"munit": MUNIT, "unit": UNIT, "cyclegan": CycleGAN}
 CRITICS = {"scan": SCANCritic}
 DISCRIMINATORS = {"patch": MultiScaleDiscriminator}
 

@@ -150,6 +150,19 @@ class PaddedConv(nnx.Module):
         return self.activation(self.norm(self.conv(reflection_pad(x, self.padding))))
 
 
+class ResidualBlock(nnx.Module):
+    """x + conv(conv(x)) with instance norm in between."""
+
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
+        """Make the block."""
+        self.first = PaddedConv(channels, channels, 3, padding=1, norm=instance_norm, rngs=rngs)
+        self.second = PaddedConv(channels, channels, 3, padding=1, norm=instance_norm, activation=identity, rngs=rngs)
+
+    def __call__(self, x: Image) -> Image:
+        """Apply the block."""
+        return x + self.second(self.first(x))
+
+
 class UpConv(nnx.Module):
     """2x2 transposed convolution with stride 2, as a matrix product and a reshape (fast on every backend)."""
 

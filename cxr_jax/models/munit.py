@@ -17,6 +17,7 @@ from cxr_jax.models.layers import (
     Image,
     LayerNorm,
     PaddedConv,
+    ResidualBlock,
     UpsampledConv,
     adaptive_instance_norm,
     identity,
@@ -31,19 +32,6 @@ Style = Float[Array, "b s"]
 StyleA = Float[Array, "n s"]
 StyleB = Float[Array, "m s"]
 Reference = dict[str, Float[Array, "_ s"]]
-
-
-class ResidualBlock(nnx.Module):
-    """x + conv(conv(x)) with instance norm in between."""
-
-    def __init__(self, channels: int, *, rngs: nnx.Rngs):
-        """Make the block."""
-        self.first = PaddedConv(channels, channels, 3, padding=1, norm=instance_norm, rngs=rngs)
-        self.second = PaddedConv(channels, channels, 3, padding=1, norm=instance_norm, activation=identity, rngs=rngs)
-
-    def __call__(self, x: Image) -> Image:
-        """Apply the block."""
-        return x + self.second(self.first(x))
 
 
 class AdaptiveResidualBlock(nnx.Module):

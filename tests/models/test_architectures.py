@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
+from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise, unit
+from cxr_jax.models.cyclegan import CycleGAN
 from cxr_jax.models.discriminator import downscale
 from cxr_jax.models.munit import MUNIT
+from cxr_jax.models.unit import UNIT
+from tests import tiny
 
 KEY = jax.random.key(0)
 
@@ -29,7 +32,7 @@ def test_munit_shallow_and_own_sizes():
 
 @pytest.mark.parametrize("name", TRANSLATORS)
 def test_translators_keep_the_image_size_and_range(name):
-    graph, parameters = initialise(TRANSLATORS[name], KEY, width=4, mlp=8)
+    graph, parameters = initialise(TRANSLATORS[name], KEY, **tiny.TRANSLATOR_SIZES[name])
     translator = nnx.merge(graph, parameters)
     a, b = jax.random.uniform(KEY, (2, 3, 32, 32, 1), minval=-1.0)
     reference = translator.reference(a, b)
@@ -38,6 +41,37 @@ def test_translators_keep_the_image_size_and_range(name):
     for output in outputs:
         assert output.shape == a.shape
         assert float(jnp.abs(output).max()) <= 1
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_translators_name_the_terms_they_return(name):
+    graph, parameters = initialise(TRANSLATORS[name], KEY, **tiny.TRANSLATOR_SIZES[name])
+    a, b = jax.random.uniform(KEY, (2, 1, 16, 16, 1), minval=-1.0)
+    terms, _ = nnx.merge(graph, parameters).objectives(a, b, KEY)
+    assert set(terms) == set(TRANSLATORS[name].TERMS)
+
+
+def test_cyclegan_has_the_generators_of_its_paper():
+    assert shapes_only(CycleGAN) == pytest.approx(2 * 11.4e6, rel=0.03)
+
+
+def test_unit_shares_the_layers_next_to_the_latent_code():
+    _, parameters = initialise(UNIT, KEY, **tiny.TRANSLATOR_SIZES["unit"])
+    for part in ("encode", "decode"):
+        jax.tree.map(np.testing.assert_array_equal, parameters[f"{part}_a"], parameters[f"{part}_b"])
+    assert count(parameters["shared_encoder"]) == count(parameters["shared_decoder"]) == 2 * (9 * 16 + 1) * 16
+    with pytest.raises(ValueError, match="blocks must be at least 1, the shared one, found 0"):
+        initialise(UNIT, None, blocks=0)
+
+
+def test_unit_codes_are_gaussians_of_unit_variance():
+    code = jax.random.normal(KEY, (2, 8, 8, 64)) * 3 + 1
+    noise = np.asarray(unit._noisy(code, KEY) - code)
+    assert noise.mean() == pytest.approx(0, abs=0.05)
+    assert noise.std() == pytest.approx(1, abs=0.05)
+    mean = np.asarray(code, np.float64)
+    divergence = 0.5 * (1.0 + mean**2 - 1.0 - np.log(1.0))  # of N(mean, 1) from N(0, 1)
+    assert float(unit._kl(code)) == pytest.approx(divergence.mean(), rel=1e-5)
 
 
 def test_munit_starts_from_the_same_weights_in_both_domains():

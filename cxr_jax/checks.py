@@ -1,0 +1,143 @@
+"""The values that an experiment may have. Each check raises `ConfigError` for the first that it cannot."""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flax import nnx
+
+from cxr_jax.data.augmentation import Augmentation
+from cxr_jax.data.radiographs import DATASETS, TASKS
+from cxr_jax.data.splits import FOLDS
+from cxr_jax.models import CRITICS, DISCRIMINATORS, SEGMENTERS, TRANSLATORS
+from cxr_jax.plans import Experiment, Pretraining, Transfer, network_sizes
+from cxr_jax.typed import ConfigError
+
+METHODS = ("segmentation", "transfer", "table1")
+SCHEDULES = ("constant", "cosine")
+LOOKS = ("a", "b")
+
+
+def check_values(experiment: Experiment) -> None:
+    """Raise `ConfigError` for the first value outside the networks that cannot be run."""
+    one_of("config.method", experiment.method, METHODS)
+    one_of("config.task", experiment.task, TASKS)
+    one_of("config.source", experiment.source, DATASETS)
+    if experiment.target is not None or experiment.method == "transfer":
+        one_of("config.target", experiment.target, DATASETS)
+    within("config.label_frac", experiment.label_frac, 0, 1)
+    within("config.fold", experiment.fold, 0, FOLDS - 1)
+    within("config.seed", experiment.seed, 0, 2**31 - 1)
+    _check_augmentation(experiment.augmentation)
+    _check_training("config.pretraining", experiment.pretraining)
+    if experiment.critic is not None:
+        within("config.critic.weight", experiment.critic.weight, 0, math.inf)
+        within("config.critic.learning_rate", experiment.critic.learning_rate, 0, math.inf)
+    if experiment.method == "transfer":
+        for name in ("translator", "discriminator", "transfer"):
+            if getattr(experiment, name) is None:
+                raise ConfigError(f"config.{name} is missing; method 'transfer' needs it")
+        _check_transfer(experiment.transfer, experiment.translator.get("name"))
+
+
+def check_networks(experiment: Experiment) -> None:
+    """Raise `ConfigError` for the first network that cannot be made, and for weights of terms it does not have."""
+    size, critic = experiment.image_size, experiment.critic
+    _check_network("segmenter", experiment.segmenter, SEGMENTERS, size)
+    if critic is not None:
+        _check_network("critic", {"name": critic.name, "width": critic.width}, CRITICS, size)
+    if experiment.method == "transfer":
+        name = experiment.translator.get("name")
+        one_of("config.translator.name", name, TRANSLATORS)
+        _check_network(name, experiment.translator, TRANSLATORS, size)
+        _check_network("discriminator", experiment.discriminator, DISCRIMINATORS, size)
+        terms = ("adversarial", *TRANSLATORS[name].TERMS)
+        if set(experiment.transfer.weights) != set(terms):
+            found = ", ".join(experiment.transfer.weights)
+            raise ConfigError(f"config.{name}.weights must name {', '.join(terms)}; found {found}")
+
+
+def _check_training(path: str, training: Pretraining | Transfer) -> None:
+    one_of(f"{path}.schedule", training.schedule, SCHEDULES)
+    for name, value in dataclasses.asdict(training).items():
+        if name in ("epochs", "batch_size"):
+            within(f"{path}.{name}", value, 1, math.inf)
+        elif name in ("average", "beta1", "supervised_beta1"):
+            within(f"{path}.{name}", value, 0, 0.99999)
+        elif isinstance(value, float):
+            within(f"{path}.{name}", value, 0, math.inf)
+
+
+def _check_transfer(settings: Transfer, translator: str) -> None:
+    """Check a transfer, whose weights and image pool a config file has in the section of the translator."""
+    _check_training("config.transfer", settings)
+    within("config.transfer.warmup_epochs", settings.warmup_epochs, 1, math.inf)
+    within(f"config.{translator}.image_pool", settings.image_pool, 0, math.inf)
+    for section, weights in (
+        (f"config.{translator}.weights", settings.weights),
+        ("config.transfer.supervised_looks", settings.supervised_looks),
+    ):
+        for name, weight in weights.items():
+            within(f"{section}.{name}", weight, 0, math.inf)
+    looks = settings.supervised_looks
+    if set(looks) != set(LOOKS):
+        raise ConfigError(f"config.transfer.supervised_looks must weigh {', '.join(LOOKS)}; found {', '.join(looks)}")
+    one_of("config.transfer.target_look", settings.target_look, LOOKS)
+    if not looks[settings.target_look]:
+        raise ConfigError(
+            f"config.transfer.target_look is {settings.target_look!r}, in which M_A does not learn: "
+            f"config.transfer.supervised_looks.{settings.target_look} is 0"
+        )
+
+
+def _check_augmentation(augmentation: Augmentation) -> None:
+    path = "config.augmentation"
+    low, high = augmentation.scale
+    within(f"{path}.rotation", augmentation.rotation, 0, 180)
+    within(f"{path}.scale", low, 0.1, high)
+    within(f"{path}.scale", high, low, 10)
+    within(f"{path}.shift", augmentation.shift, 0, 1)
+    within(f"{path}.crop", augmentation.crop, 0.1, 1)
+    within(f"{path}.gamma", augmentation.gamma, 1, 10)
+    for name in ("contrast", "brightness", "negation"):
+        within(f"{path}.{name}", getattr(augmentation, name), 0, 1)
+
+
+def _check_network(section: str, sizes: Mapping[str, Any], registry: Mapping[str, type], image_size: int) -> None:
+    """Check that a network exists, has the sizes that are set, and fits the image size; `section` is the config's."""
+    one_of(f"config.{section}.name", sizes.get("name"), registry)
+    network = registry[sizes["name"]]
+    known = [name for name in inspect.signature(network.__init__).parameters if name not in ("self", "rngs")]
+    for name, value in sizes.items():
+        if name != "name" and name not in known:
+            raise ConfigError(
+                f"config.{section}.{name} is unknown; the sizes of {sizes['name']} are {', '.join(known)}"
+            )
+        if name != "name":
+            if type(value) is not int:
+                raise ConfigError(f"config.{section}.{name} must be a int, found {value!r}")
+            within(f"config.{section}.{name}", value, 1, 4096)
+    try:
+        nnx.eval_shape(lambda: network(**network_sizes(sizes), rngs=nnx.Rngs(0)))
+    except ValueError as error:
+        raise ConfigError(f"config.{section}: {error}") from error
+    multiple = network.size_multiple(**network_sizes(sizes))
+    if image_size < 2 * multiple or image_size % multiple:
+        raise ConfigError(
+            f"config.image_size must be a multiple of {multiple}, at least {2 * multiple}, for {section} "
+            f"{sizes['name']!r} with these sizes, found {image_size}"
+        )
+
+
+def one_of(path: str, value: Any, valid: Iterable[str]) -> None:
+    """Check a choice; `path` is the field's name."""
+    if value not in valid:
+        raise ConfigError(f"{path} must be one of {', '.join(valid)}; found {value!r}")
+
+
+def within(path: str, value: float, low: float, high: float) -> None:
+    """Check a number against its bounds, which it may reach; `path` is the field's name."""
+    if not low <= value <= high:
+        raise ConfigError(f"{path} must be in [{low}, {high}], found {value}")

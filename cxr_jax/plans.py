@@ -1,0 +1,120 @@
+"""An experiment, or a grid of them, as typed values: what a config says once it has been checked."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cxr_jax.data.augmentation import Augmentation
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How M_A learns on the source (paper, section V-B)."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    beta1: float
+    weight_decay: float
+    schedule: str
+    average: float  # decay of the moving average of weights that is tested; 0 tests the weights themselves
+
+
+@dataclass(frozen=True)
+class Critic:
+    """What a segmenter learns against, beside its labels (SCAN, Dai et al. 2018)."""
+
+    name: str
+    width: int
+    weight: float  # of the critic's verdict in the segmenter's loss
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How the three steps alternate (paper, sections IV-C and V-C)."""
+
+    warmup_epochs: int  # without the supervised step
+    epochs: int  # with it
+    batch_size: int
+    learning_rate: float  # of translators and discriminators
+    beta1: float
+    weight_decay: float
+    supervised_learning_rate: float
+    supervised_beta1: float
+    supervised_weight_decay: float
+    schedule: str
+    average: float
+    weights: Mapping[str, float]  # of the generative step's terms
+    supervised_looks: Mapping[str, float]  # weights of the looks ("a", "b") in which M_A learns; the paper: a alone
+    image_pool: int  # translated images a discriminator remembers (CycleGAN: 50); 0 shows it only fresh ones
+    target_look: str  # in which M_A segments a target image; the paper: a, translated
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run of `main.py`."""
+
+    method: str
+    seed: int
+    task: str
+    source: str
+    target: str | None  # None: the segmenter is tested on the source alone
+    image_size: int
+    trim: bool  # whether the images' black frames are cut off first
+    fold: int
+    label_frac: float
+    segmenter: Mapping[str, Any]
+    augmentation: Augmentation
+    pretraining: Pretraining
+    critic: Critic | None = None  # takes part in the pre-training
+    translator: Mapping[str, Any] | None = None
+    discriminator: Mapping[str, Any] | None = None
+    transfer: Transfer | None = None
+
+
+@dataclass(frozen=True)
+class Table1:
+    """Every segmenter on every task in every fold (paper, section VI-A): a grid of experiments."""
+
+    method: str
+    protocol: str  # what the rows are called: rows of different protocols are never mixed
+    source: str
+    image_size: int
+    trim: bool
+    segmenters: Mapping[str, Mapping[str, Any]]  # sizes by name
+    tasks: tuple[str, ...]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    augmentation: Augmentation
+    pretraining: Pretraining
+    critics: Mapping[str, Critic]  # by the names of the segmenters that learn against one
+    together: int  # cells of a segmenter that train at once, over the leading axis of one program; on a CPU always 1
+
+    def experiments(self) -> dict[str, Experiment]:
+        """Return the experiment of each cell of the grid by the name of its folder."""
+        return {
+            f"{name}/{task}_fold{fold}_seed{seed}": Experiment(
+                method="segmentation",
+                seed=seed,
+                task=task,
+                source=self.source,
+                target=None,
+                image_size=self.image_size,
+                trim=self.trim,
+                fold=fold,
+                label_frac=0.0,
+                segmenter={"name": name, **sizes},
+                augmentation=self.augmentation,
+                pretraining=self.pretraining,
+                critic=self.critics.get(name),
+            )
+            for name, sizes in self.segmenters.items()
+            for task, fold, seed in itertools.product(self.tasks, self.folds, self.seeds)
+        }
+
+
+def network_sizes(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sizes of a network's section, without its name."""
+    return {name: value for name, value in section.items() if name != "name"}
