@@ -1,8 +1,8 @@
 """The paper's transfer (sections IV-C and V-C): JSRT's labels to Montgomery through MUNIT.
 
-`:small` is for two CPU cores: 128x128, narrow networks, fewer epochs. `:small_look` adds what the paper does not have:
-an M_A that learns on A's images in the look of B too, averaged weights, a cosine schedule; `:small_augmented` adds
-augmentation to that. `:phantom` runs in five minutes on procedural radiographs.
+`:look` adds what the paper does not have: an M_A that learns on A's images in the look of B too, averaged weights, a
+cosine schedule; `:augmented` adds augmentation to that. `:small`, `:small_look` and `:small_augmented` are the three
+for two CPU cores: 128x128, narrow networks, fewer epochs. `:phantom` runs in five minutes on procedural radiographs.
 """
 
 from ml_collections import ConfigDict
@@ -57,12 +57,13 @@ def get_config(preset: str = "") -> ConfigDict:
     if preset.startswith("small"):
         _widths(config, 8)
         config.transfer.update(epochs=40, learning_rate=5e-4, supervised_learning_rate=3e-4)
-    if preset in ("small_look", "small_augmented"):
+    if preset.endswith(("look", "augmented")):
         config.transfer.update(schedule="cosine", average=0.99, supervised_looks={"a": 1.0, "b": 1.0}, target_look="b")
     elif preset == "phantom":
         _widths(config, 8)
         config.munit.mlp = 16
         config.transfer.update(warmup_epochs=10, epochs=10, learning_rate=1e-3, supervised_learning_rate=1e-3)
+    config.adaptation = config.pretraining.to_dict()
     return config
 
 

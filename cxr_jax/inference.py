@@ -16,7 +16,7 @@ from cxr_jax.data.radiographs import WHOLE, body_frame, normalise
 from cxr_jax.views import Views
 from tfds_builders.image_files import resize
 
-STAGES = ("transfer", "pretraining")
+STAGES = ("transfer", "adaptation", "pretraining")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Predictor:
 
 
 def restore(directory: str | Path) -> Predictor:
-    """Restore the best checkpoint of a work directory (its transfer, or else its segmenter) or of a stage in it.
+    """Restore the best checkpoint of a work directory (transfer, else adaptation, else M_A) or of a stage in it.
 
     Architecture, sizes and preprocessing come from the checkpoint itself. Raises
     `cxr_jax.checkpoints.CheckpointError` where there is none, or a damaged one.
@@ -62,7 +62,7 @@ def restore(directory: str | Path) -> Predictor:
     folder = stages[0] / "checkpoints"
     checkpoint = folder / str(checkpoints.best_epoch(folder))
     experiment = config.parse(checkpoints.read_about(checkpoint)["config"])
-    translates = stages[0].name != "pretraining"
+    translates = stages[0].name not in segmentation.STREAMS
     model, predict = (_translated if translates else _direct)(experiment, checkpoint)
     return Predictor(experiment, int(checkpoint.name), model, predict)
 

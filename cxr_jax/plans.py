@@ -2,15 +2,15 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cxr_jax.data.augmentation import Augmentation
 
 
 @dataclass(frozen=True)
-class Pretraining:
-    """How M_A learns on the source (paper, section V-B)."""
+class SegmenterTraining:
+    """How a segmenter learns from labels alone (paper, section V-B)."""
 
     epochs: int
     batch_size: int
@@ -67,11 +67,12 @@ class Experiment:
     label_frac: float
     segmenter: Mapping[str, Any]
     augmentation: Augmentation
-    pretraining: Pretraining
+    pretraining: SegmenterTraining  # of M_A, on the source
     critic: Critic | None = None  # takes part in the pre-training
     translator: Mapping[str, Any] | None = None
     discriminator: Mapping[str, Any] | None = None
     transfer: Transfer | None = None
+    adaptation: SegmenterTraining | None = None  # of a baseline, on the target's labels: fine-tuning, from scratch
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Table1:
     folds: tuple[int, ...]
     seeds: tuple[int, ...]
     augmentation: Augmentation
-    pretraining: Pretraining
+    pretraining: SegmenterTraining
     critics: Mapping[str, Critic]  # by the names of the segmenters that learn against one
     together: int  # cells of a segmenter that train at once, over the leading axis of one program; on a CPU always 1
 
@@ -112,6 +113,32 @@ class Table1:
             )
             for name, sizes in self.segmenters.items()
             for task, fold, seed in itertools.product(self.tasks, self.folds, self.seeds)
+        }
+
+
+@dataclass(frozen=True)
+class Table2:
+    """The method and its baselines at every label fraction (paper, section VI-B): a grid of experiments."""
+
+    method: str
+    protocol: str
+    methods: tuple[str, ...]
+    label_fracs: tuple[float, ...]
+    seeds: tuple[int, ...]
+    together: int  # cells of a method that train at once, over the leading axis of one program; on a CPU always 1
+    experiment: Experiment  # the transfer without labels, from which every cell differs in method, labels and seed
+
+    def starts(self) -> dict[int, Experiment]:
+        """Return for each seed the experiment whose M_A and warmed-up translator all cells of that seed go on from."""
+        return {seed: replace(self.experiment, seed=seed) for seed in self.seeds}
+
+    def experiments(self) -> dict[str, Experiment]:
+        """Return the experiment of each cell of the grid by the name of its folder; no label, nothing from scratch."""
+        return {
+            f"seed{seed}/{method}_{100 * label_frac:g}": replace(start, method=method, label_frac=label_frac)
+            for seed, start in self.starts().items()
+            for method, label_frac in itertools.product(self.methods, self.label_fracs)
+            if method != "from_scratch" or label_frac > 0
         }
 
 

@@ -107,6 +107,17 @@ def initial_state(
     )
 
 
+def with_segmenter(state: TransferState, graphs: Graphs, segmenter: Any, optimisers: Optimisers) -> TransferState:
+    """Return a warmed-up state in front of its first supervised step, with `segmenter` as its M_A; all of it copied.
+
+    One warmed-up translator so serves several tasks and shares of labels (paper, section V-C).
+    """
+    learned = {"segmenter": split_statistics(graphs.segmenter, segmenter)[0], "translator": state.translator}
+    average = {**state.average, "segmenter": segmenter}
+    supervised = optimisers.supervised.init(learned)
+    return jax.tree.map(jnp.copy, replace(state, segmenter=segmenter, average=average, supervised_optimiser=supervised))
+
+
 def make_discriminative_step(graphs: Graphs, optimiser: optax.GradientTransformation) -> Step:
     """Return the step in which D_A and D_B learn real from translated, some of which a pool may remember."""
 

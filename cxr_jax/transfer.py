@@ -71,7 +71,9 @@ def make_optimisers(settings: plans.Transfer, steps_per_epoch: int) -> steps.Opt
     )
 
 
-def make_turns(experiment: plans.Experiment, graphs: steps.Graphs, tools: steps.Optimisers) -> tuple[steps.Step, ...]:
+def make_turns(
+    experiment: plans.Experiment, graphs: steps.Graphs, tools: steps.Optimisers, *, target_labels: bool
+) -> tuple[steps.Step, ...]:
     """Return the discriminative, the generative and the supervised step, each compiled by itself.
 
     So warm-up and transfer share the programs of the first two.
@@ -82,12 +84,11 @@ def make_turns(experiment: plans.Experiment, graphs: steps.Graphs, tools: steps.
         unit = augmentation.intensity(augment, key, sampling.from_network(images))
         return sampling.to_network(unit)
 
-    labels = experiment.label_frac > 0
     turns = (
         steps.make_discriminative_step(graphs, tools.discriminative),
         steps.make_generative_step(graphs, tools.generative, settings.weights),
         steps.make_supervised_step(
-            graphs, tools.supervised, settings.supervised_looks, target_labels=labels, perturb=perturb
+            graphs, tools.supervised, settings.supervised_looks, target_labels=target_labels, perturb=perturb
         ),
     )
     return tuple(jax.jit(turn, donate_argnums=0) for turn in turns)
@@ -153,64 +154,91 @@ def make_pools(source: Radiographs, target: Radiographs, labelled: np.ndarray) -
     return Pools(*map(jnp.asarray, (source.images, source.masks, target.images, b_masks, labelled)))
 
 
-def transfer(
-    experiment: plans.Experiment,
-    segmenter: tuple[nnx.GraphDef, Any],
-    source: Sides,
-    target: Sides,
-    labelled: np.ndarray,
-    workdir: Path,
-) -> tuple[Views, Trained]:
-    """Warm the translator up, then transfer the pre-trained `segmenter` (graph and parameters).
+class Job(NamedTuple):
+    """One transfer: the pre-trained segmenter's variables, both datasets, B's labels that count, and where it goes."""
 
-    An epoch is one pass over the smaller dataset, with as many images of the larger one.
+    experiment: plans.Experiment
+    segmenter: Any
+    source: Sides
+    target: Sides
+    labelled: Bool[np.ndarray, " n"]
+    workdir: Path
 
-    The epoch is chosen on A's validation images through the cycle, so no label of B counts; where B has
-    labels (`label_frac` above 0), on B's validation images.
+
+class Transfers:
+    """Transfers that advance together: the networks, optimisers and compiled steps that they share.
+
+    Their experiments may differ in seed and label fraction alone. An epoch is one pass over the smaller dataset, with
+    as many images of the larger one.
     """
-    settings = experiment.transfer
-    segmenter_graph, segmenter_parameters = segmenter
-    key_init, key_train = jax.random.split(jax.random.fold_in(jax.random.key(experiment.seed), 1))
-    graphs, parameters = build(experiment, segmenter_graph, key_init)
-    steps_per_epoch = max(1, min(len(source.training), len(target.training)) // settings.batch_size)
-    tools = make_optimisers(settings, steps_per_epoch)
-    turns = make_turns(experiment, graphs, tools)
-    pools = make_pools(source.training, target.training, labelled)
-    views = Views(graphs, settings.target_look)
 
-    def deploy(state: steps.TransferState) -> dict[str, Any]:
-        reference = _reference(views, state.average["translator"], pools)
-        return {**state.average, "reference": reference}
+    def __init__(self, jobs: Sequence[Job], segmenter: nnx.GraphDef):
+        """Prepare networks and steps; nothing is compiled yet."""
+        self.jobs, self.experiment = jobs, jobs[0].experiment
+        self.settings = self.experiment.transfer
+        graphs, _ = build(self.experiment, segmenter, None)
+        smaller = min(len(jobs[0].source.training), len(jobs[0].target.training))
+        self.steps_per_epoch = max(1, smaller // self.settings.batch_size)
+        self.graphs = graphs
+        self.tools = make_optimisers(self.settings, self.steps_per_epoch)
+        self.turns = make_turns(
+            self.experiment, graphs, self.tools, target_labels=any(job.experiment.label_frac > 0 for job in jobs)
+        )
+        self.views = Views(graphs, self.settings.target_look)
 
-    def validate(model: Any) -> dict[str, float]:
-        cycle = evaluation.overlap(partial(views.segment_cycle, model), source.validation)
+    def warm_up(self) -> list[Trained]:
+        """Train the translators of all jobs without supervision, from new weights."""
+        members = [self._member(job, self._start(job), lambda model: {}) for job in self.jobs]
+        return self._train("warmup", self.settings.warmup_epochs, self.turns[:2], members)
+
+    def transfer(self, warm: Sequence[steps.TransferState]) -> list[Trained]:
+        """Take all three steps in turn, from warmed-up states.
+
+        The epoch is chosen on A's validation images through the cycle, so no label of B counts; where B has
+        labels (`label_frac` above 0), on B's validation images.
+        """
+        members = [
+            self._member(
+                job, steps.with_segmenter(state, self.graphs, job.segmenter, self.tools), partial(self._validate, job)
+            )
+            for job, state in zip(self.jobs, warm, strict=True)
+        ]
+        return self._train("transfer", self.settings.epochs, self.turns, members)
+
+    def _start(self, job: Job) -> steps.TransferState:
+        """Return the state in front of the warm-up."""
+        seed = jax.random.fold_in(jax.random.key(job.experiment.seed), 1)
+        key_init, key_train = jax.random.split(seed)
+        _, parameters = build(job.experiment, self.graphs.segmenter, key_init)
+        places, size = self.settings.image_pool, job.experiment.image_size
+        pools = {domain: image_pool.empty(places, size, size) for domain in "ab" if places}
+        return steps.initial_state(
+            self.graphs, **parameters, segmenter=job.segmenter, optimisers=self.tools, key=key_train, pools=pools
+        )
+
+    def _member(self, job: Job, state: steps.TransferState, validate: Callable[[Any], dict[str, float]]) -> Member:
+        pools = make_pools(job.source.training, job.target.training, job.labelled)
+
+        def deploy(state: steps.TransferState) -> dict[str, Any]:
+            return {**state.average, "reference": _reference(self.views, state.average["translator"], pools)}
+
+        def draw(model: Any) -> dict[str, Any]:
+            return {"translation": self.views.picture(model, job.source.validation, job.target.validation)}
+
+        return Member(state, pools, job.workdir, config.to_json(job.experiment), deploy, validate, draw)
+
+    def _validate(self, job: Job, model: Any) -> dict[str, float]:
+        cycle = evaluation.overlap(partial(self.views.segment_cycle, model), job.source.validation)
         values = {"cycle_jaccard": float(np.mean(cycle["jaccard"]))}
         values["score"] = values["cycle_jaccard"]
-        if experiment.label_frac > 0:
-            direct = evaluation.overlap(partial(views.segment_target, model), target.validation)
+        if job.experiment.label_frac > 0:
+            direct = evaluation.overlap(partial(self.views.segment_target, model), job.target.validation)
             values["score"] = float(np.mean(direct["jaccard"]))
         return values
 
-    def run(name: str, epochs: int, state: steps.TransferState, *, supervised: bool) -> Trained:
-        iteration = make_iteration(experiment, turns if supervised else turns[:2])
-        member = Member(
-            state=state,
-            data=pools,
-            workdir=workdir,
-            config=config.to_json(experiment),
-            deploy=deploy,
-            validate=validate if supervised else lambda model: {},
-            pictures=lambda model: {"translation": views.picture(model, source.validation, target.validation)},
-        )
-        return train(Stage(name, epochs, steps_per_epoch, iteration), [member])[0]
-
-    size = experiment.image_size
-    remembered = {domain: image_pool.empty(settings.image_pool, size, size) for domain in "ab" if settings.image_pool}
-    start = steps.initial_state(
-        graphs, **parameters, segmenter=segmenter_parameters, optimisers=tools, key=key_train, pools=remembered
-    )
-    warm = run("warmup", settings.warmup_epochs, start, supervised=False)
-    return views, run("transfer", settings.epochs, warm.state, supervised=True)
+    def _train(self, name: str, epochs: int, turns: Sequence[steps.Step], members: Sequence[Member]) -> list[Trained]:
+        iteration = make_iteration(self.experiment, turns)
+        return train(Stage(name, epochs, self.steps_per_epoch, iteration), members)
 
 
 def _reference(views: Views, translator: Any, pools: Pools) -> Any:

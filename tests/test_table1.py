@@ -10,6 +10,7 @@ from scipy import stats
 
 from configs import table1 as config_file
 from cxr_jax import config, experiment, figure7, pictures, plans, published, report, report_table1, statistics, table1
+from cxr_jax.rows import RowsError
 
 
 def tiny(**changes) -> plans.Table1:
@@ -173,7 +174,7 @@ def test_pairs_of_an_organ_are_one_family_whatever_their_folds():
 
 def test_rows_of_different_images_may_not_stand_in_one_table():
     rows = [row(), row("fcn", images=38)]
-    with pytest.raises(report_table1.Table1Error, match=r"cannot stand in one table: .* lacks 2"):
+    with pytest.raises(RowsError, match=r"cannot stand in one table: .* lacks 2"):
         report_table1.markdown(rows)
 
 
@@ -190,11 +191,11 @@ def finished(workdir, rows) -> Path:
 
 def test_rows_are_replaced_and_faulty_files_refused(tmp_path):
     kept = tmp_path / "kept.json"
-    assert report_table1.read(kept) == []
+    assert report_table1.ROWS.read(kept) == []
     assert report_table1.markdown([]) == report_table1.NOTHING
-    report_table1.add(finished(tmp_path / "run", [row(), row(seed=1)]), kept)
-    report_table1.add(finished(tmp_path / "run", [row(mean=96.0)]), kept)
-    assert [(r["seed"], r["jaccard"]["mean"]) for r in report_table1.read(kept)] == [(0, 96.0), (1, 95.0)]
+    report_table1.ROWS.add(finished(tmp_path / "run", [row(), row(seed=1)]), kept)
+    report_table1.ROWS.add(finished(tmp_path / "run", [row(mean=96.0)]), kept)
+    assert [(r["seed"], r["jaccard"]["mean"]) for r in report_table1.ROWS.read(kept)] == [(0, 96.0), (1, 95.0)]
     for content, message in (
         ([row(), row()], "stands there twice"),
         ([{"segmenter": "unet"}], "lacks organ, protocol"),
@@ -202,11 +203,11 @@ def test_rows_are_replaced_and_faulty_files_refused(tmp_path):
         ({"name": "one"}, "is not a list of rows.* --add NAME=WORKDIR"),
         (["one"], "is not a list of rows"),
     ):
-        with pytest.raises(report_table1.Table1Error, match=message):
-            report_table1.add(finished(tmp_path / "run", content), kept)
-    with pytest.raises(report_table1.Table1Error, match="expected the workdir of a finished run"):
-        report_table1.add(tmp_path / "nowhere", kept)
-    assert len(report_table1.read(kept)) == 2
+        with pytest.raises(RowsError, match=message):
+            report_table1.ROWS.add(finished(tmp_path / "run", content), kept)
+    with pytest.raises(RowsError, match="expected the workdir of a finished run"):
+        report_table1.ROWS.add(tmp_path / "nowhere", kept)
+    assert len(report_table1.ROWS.read(kept)) == 2
 
 
 @pytest.fixture
@@ -225,7 +226,7 @@ def test_the_command_line_adds_rows_and_writes_every_document(root, monkeypatch)
     assert report_table1.NOTHING in report.written(root)[root / "docs/RESULTS.md"]
     monkeypatch.setattr("sys.argv", ["report", "--add-table1", str(finished(root / "run", [row()]))])
     report.main()
-    assert json.loads((root / report.TABLE1).read_text()) == [row()]
+    assert json.loads((root / report.RESULTS / "table1.json").read_text()) == [row()]
     assert "| unet | paper, seed 0 | 128 | 2 | 95.00 ± 0.50 |" in (root / "docs/RESULTS.md").read_text()
     assert r"unet & paper, seed 0 & 128 & 2 & 95.00 $\pm$ 0.50 &" in (root / "docs/table1.tex").read_text()
     assert (root / "docs/figure7.png").exists()
@@ -242,7 +243,7 @@ def test_the_command_line_refuses_a_single_run_as_table_1(root, monkeypatch, cap
         with pytest.raises(SystemExit):
             report.main()
         assert "--add" in capsys.readouterr().err.partition("error: ")[2]
-        assert not (root / report.TABLE1).exists()
+        assert not (root / report.RESULTS / "table1.json").exists()
 
 
 def test_the_contact_sheet_shows_every_picture_under_its_names(tmp_path):

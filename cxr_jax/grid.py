@@ -1,0 +1,46 @@
+"""Many experiments as one run: the cells of a table, each in a folder of its own."""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from cxr_jax import experiment
+from cxr_jax.experiment import Run
+from cxr_jax.results import FILE
+
+
+def train(
+    cells: Sequence[Run],
+    together: int,
+    kind: Callable[[Run], Any],
+    data_dir: str | None,
+    manual_dir: str | None,
+) -> None:
+    """Train and test what is missing of the cells; a finished one is left alone.
+
+    Neighbours of one `kind` train together, `together` at once, on a CPU one after another, which is faster there. A
+    cell of another config raises `cxr_jax.experiment.WorkdirError`, and one that a dataset cannot serve its error,
+    before anything is trained.
+    """
+    for cell in cells:
+        experiment.claim(cell.origin.workdir, cell.origin.experiment)
+        experiment.claim(cell.workdir, cell.experiment)
+    missing = [cell for cell in cells if not (cell.workdir / FILE).exists()]
+    for cell in {(cell.experiment.task, cell.experiment.label_frac): cell for cell in missing}.values():
+        experiment.load_data(cell.experiment, data_dir, manual_dir)
+    size = 1 if jax.default_backend() == "cpu" else together
+    with tqdm(total=len(cells), initial=len(cells) - len(missing), desc="cells") as progress:
+        for _, neighbours in groupby(missing, key=kind):
+            row = list(neighbours)
+            for start in range(0, len(row), size):
+                experiment.train_together(row[start : start + size], data_dir, manual_dir)
+                progress.update(len(row[start : start + size]))
+
+
+def evaluate(cells: Sequence[Run], data_dir: str | None, manual_dir: str | None) -> None:
+    """Test the checkpoints of finished cells again."""
+    for cell in tqdm(cells, desc="cells"):
+        experiment.evaluate(*cell[:2], data_dir, manual_dir, cell.start)
