@@ -53,6 +53,13 @@ def get_config(preset: str = "") -> ConfigDict:
         "average": 0.0,
         "supervised_looks": {"a": 1.0, "b": 0.0},
         "target_look": "a",
+        "convergence": {
+            "cycle_error": 0.5,
+            "balance": (0.02, 1.0),
+            "agreement": 50.0,
+            "sane": 50.0,
+            "restarts": 2,
+        },
     }
     if preset.startswith("small"):
         _widths(config, 8)

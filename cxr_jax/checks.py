@@ -12,7 +12,7 @@ from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.data.radiographs import DATASETS, TASKS
 from cxr_jax.data.splits import FOLDS
 from cxr_jax.models import CRITICS, DISCRIMINATORS, SEGMENTERS, TRANSLATORS
-from cxr_jax.plans import Experiment, SegmenterTraining, Transfer, network_sizes
+from cxr_jax.plans import Convergence, Experiment, SegmenterTraining, Transfer, network_sizes
 from cxr_jax.typed import ConfigError
 
 BASELINES = ("fine_tuning", "from_scratch")  # the paper's
@@ -81,6 +81,7 @@ def _check_transfer(settings: Transfer, translator: str) -> None:
     """Check a transfer, whose weights and image pool a config file has in the section of the translator."""
     _check_training("config.transfer", settings)
     within("config.transfer.warmup_epochs", settings.warmup_epochs, 1, math.inf)
+    _check_convergence(settings.convergence)
     within(f"config.{translator}.image_pool", settings.image_pool, 0, math.inf)
     for section, weights in (
         (f"config.{translator}.weights", settings.weights),
@@ -97,6 +98,16 @@ def _check_transfer(settings: Transfer, translator: str) -> None:
             f"config.transfer.target_look is {settings.target_look!r}, in which M_A does not learn: "
             f"config.transfer.supervised_looks.{settings.target_look} is 0"
         )
+
+
+def _check_convergence(limits: Convergence) -> None:
+    path = "config.transfer.convergence"
+    low, high = limits.balance
+    within(f"{path}.balance", low, 0, high)
+    within(f"{path}.cycle_error", limits.cycle_error, 0, math.inf)
+    within(f"{path}.agreement", limits.agreement, 0, 100)
+    within(f"{path}.sane", limits.sane, 0, 100)
+    within(f"{path}.restarts", limits.restarts, 0, 100)
 
 
 def _check_augmentation(augmentation: Augmentation) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 from flax import nnx
 
-from cxr_jax import config, inference, plans, results, segmentation, transfer
+from cxr_jax import config, convergence, inference, plans, results, segmentation, transfer
 from cxr_jax.data import splits
 from cxr_jax.data.radiographs import Radiographs, load
 from cxr_jax.training import Trained
@@ -159,6 +159,8 @@ def test(run: Run, data: Data) -> dict[str, Any]:
         "data": {part.name: part.fingerprint() for part in (data.source, data.target) if part is not None},
         "labelled_images": int(data.labelled.sum()),
     }
+    if run.experiment.method == "transfer":
+        about |= convergence.recorded(run.origin.workdir / "warmup", run.workdir / "transfer")
     return results.write(run.experiment, tests, about, run.workdir)
 
 

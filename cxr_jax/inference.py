@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, UInt8
 
-from cxr_jax import checkpoints, config, evaluation, plans, segmentation, transfer
+from cxr_jax import checkpoints, config, evaluation, iteration, plans, segmentation
 from cxr_jax.data.radiographs import WHOLE, body_frame, normalise
 from cxr_jax.views import Views
 from tfds_builders.image_files import resize
@@ -77,7 +77,7 @@ def _direct(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Callab
 def _translated(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Callable]:
     """Restore a transferred model: M_A(G_BA(x)), or M_A(x) where that is the target's look."""
     graph, segmenter = segmentation.build(experiment, None)
-    graphs, parameters = transfer.build(experiment, graph, None)
+    graphs, parameters = iteration.build(experiment, graph, None)
     views = Views(graphs, experiment.transfer.target_look)
     blank = jnp.zeros((1, experiment.image_size, experiment.image_size, 1), jnp.uint8)
     reference = jax.eval_shape(views.reference, parameters["translator"], blank, blank)

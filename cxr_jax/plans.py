@@ -32,6 +32,17 @@ class Critic:
 
 
 @dataclass(frozen=True)
+class Convergence:
+    """When a transfer counts as converged (`cxr_jax.convergence` says what is measured), and what follows if not."""
+
+    cycle_error: float  # at most
+    balance: tuple[float, float]  # from, to
+    agreement: float  # at least, in percent
+    sane: float  # at least, in percent
+    restarts: int  # of warm-up and of transfer, each from other random numbers
+
+
+@dataclass(frozen=True)
 class Transfer:
     """How the three steps alternate (paper, sections IV-C and V-C)."""
 
@@ -48,6 +59,7 @@ class Transfer:
     average: float
     weights: Mapping[str, float]  # of the generative step's terms
     supervised_looks: Mapping[str, float]  # weights of the looks ("a", "b") in which M_A learns; the paper: a alone
+    convergence: Convergence
     image_pool: int  # translated images a discriminator remembers (CycleGAN: 50); 0 shows it only fresh ones
     target_look: str  # in which M_A segments a target image; the paper: a, translated
 

@@ -12,7 +12,7 @@ ROWS = Table(
     identity=("task", "protocol", "image_size", "seed", "segmenter", "method", "backend", "label_frac"),
     required=(
         "method", "backend", "segmenter", "task", "label_frac", "labelled_images", "image_size", "protocol", "seed",
-        "device", "commit",
+        "converged", "restarts", "device", "commit",
     ),
     metrics=dict.fromkeys(("jaccard", "dice"), ("mean", "std", "per_image")),
 )  # fmt: skip

@@ -104,6 +104,8 @@ def screen(results: dict[str, Any]) -> str:
         count = len(metrics["jaccard"]["per_image"])
         values = "   ".join(f"{key} {value['mean']:6.2f} +/- {value['std']:5.2f}" for key, value in metrics.items())
         lines.append(f"  {TITLES[name]:18} {values}   ({count} test images)")
+    if not results.get("converged", True):
+        lines.append(f"  did not converge: {'; '.join(results['faults'])}")
     return "\n".join(lines)
 
 

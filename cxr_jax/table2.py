@@ -53,6 +53,8 @@ def _row(protocol: str, cell: Run, found: dict[str, Any]) -> dict[str, Any]:
         "task": experiment.task,
         "label_frac": experiment.label_frac,
         "protocol": protocol,
+        "converged": found.get("converged"),
+        "restarts": found.get("restarts"),
         **{name: found[name] for name in kept},
         **found["test"].get(experiment.method, {}),
     }

@@ -7,30 +7,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
+from absl import logging
 from flax import nnx
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
+from jaxtyping import Bool
 
-from cxr_jax import config, evaluation, image_pool, optimisers, plans, steps
-from cxr_jax.data import augmentation, sampling
+from cxr_jax import config, convergence, evaluation, image_pool, iteration, plans, steps
 from cxr_jax.data.radiographs import Radiographs
-from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
-from cxr_jax.training import Member, Stage, Trained, train
+from cxr_jax.training import Member, Stage, Trained, TrainingDiverged, attempt
 from cxr_jax.views import Views
-
-Images = UInt8[Array, "n h w 1"]
-
-
-class Pools(NamedTuple):
-    """The training images of both datasets on the device; an unlabelled image's mask is blank and never read."""
-
-    a: Images
-    a_masks: Images
-    b: Images
-    b_masks: Images
-    b_labelled: Bool[Array, " n"]
 
 
 class Sides(NamedTuple):
@@ -38,120 +23,6 @@ class Sides(NamedTuple):
 
     training: Radiographs
     validation: Radiographs
-
-
-def build(
-    experiment: plans.Experiment, segmenter: nnx.GraphDef, key: PRNGKeyArray | None
-) -> tuple[steps.Graphs, dict[str, Any]]:
-    """Return the graphs and the initial parameters of translator and discriminators; without a key, shapes alone."""
-    key_translator, key_a, key_b = (None,) * 3 if key is None else jax.random.split(key, 3)
-    translator, critic = experiment.translator, experiment.discriminator
-    graph, parameters = initialise(TRANSLATORS[translator["name"]], key_translator, **plans.network_sizes(translator))
-    sizes = plans.network_sizes(critic)
-    critic_graph, critic_a = initialise(DISCRIMINATORS[critic["name"]], key_a, **sizes)
-    _, critic_b = initialise(DISCRIMINATORS[critic["name"]], key_b, **sizes)
-    parameters = {"translator": parameters, "discriminators": {"a": critic_a, "b": critic_b}}
-    return steps.Graphs(segmenter, graph, critic_graph), parameters
-
-
-def make_optimisers(settings: plans.Transfer, steps_per_epoch: int) -> steps.Optimisers:
-    """Return one optimiser a step; the schedules run over the epochs in which the step takes part."""
-    make = partial(optimisers.adam, schedule=settings.schedule)
-    game = {"beta1": settings.beta1, "weight_decay": settings.weight_decay}
-    whole = steps_per_epoch * (settings.warmup_epochs + settings.epochs)
-    return steps.Optimisers(
-        discriminative=make(settings.learning_rate, steps=whole, **game),
-        generative=make(settings.learning_rate, steps=whole, **game),
-        supervised=make(
-            settings.supervised_learning_rate,
-            beta1=settings.supervised_beta1,
-            weight_decay=settings.supervised_weight_decay,
-            steps=steps_per_epoch * settings.epochs,
-        ),
-    )
-
-
-def make_turns(
-    experiment: plans.Experiment, graphs: steps.Graphs, tools: steps.Optimisers, *, target_labels: bool
-) -> tuple[steps.Step, ...]:
-    """Return the discriminative, the generative and the supervised step, each compiled by itself.
-
-    So warm-up and transfer share the programs of the first two.
-    """
-    settings, augment = experiment.transfer, experiment.augmentation
-
-    def perturb(images: Float[Array, "b h w 1"], key: jax.Array) -> Float[Array, "b h w 1"]:
-        unit = augmentation.intensity(augment, key, sampling.from_network(images))
-        return sampling.to_network(unit)
-
-    turns = (
-        steps.make_discriminative_step(graphs, tools.discriminative),
-        steps.make_generative_step(graphs, tools.generative, settings.weights),
-        steps.make_supervised_step(
-            graphs, tools.supervised, settings.supervised_looks, target_labels=target_labels, perturb=perturb
-        ),
-    )
-    return tuple(jax.jit(turn, donate_argnums=0) for turn in turns)
-
-
-def make_iteration(
-    experiment: plans.Experiment, turns: Sequence[steps.Step]
-) -> Callable[[steps.TransferState, Pools], tuple[steps.TransferState, steps.Metrics]]:
-    """Return one iteration: draw and augment a batch, take each turn with it, average the weights."""
-    settings = experiment.transfer
-
-    @jax.jit
-    def draw(key: jax.Array, step: Array, pools: Pools) -> tuple[steps.Batch, jax.Array]:
-        key_order, key_draw = jax.random.split(key)
-        keys = jax.random.split(jax.random.fold_in(key_draw, step), 1 + len(turns))
-        batch = draw_batch(pools, key_order, keys[0], step, settings.batch_size, experiment.augmentation)
-        return batch, keys[1:]
-
-    @partial(jax.jit, donate_argnums=0)
-    def finish(state: steps.TransferState) -> steps.TransferState:
-        current = {"segmenter": state.segmenter, "translator": state.translator}
-        average = optax.incremental_update(current, state.average, 1.0 - settings.average)
-        return replace(state, average=average, step=state.step + 1)
-
-    def iteration(state: steps.TransferState, pools: Pools) -> tuple[steps.TransferState, steps.Metrics]:
-        batch, keys = draw(state.key, state.step, pools)
-        terms = {}
-        for turn, key in zip(turns, keys, strict=True):
-            state, step_terms = turn(state, batch, key)
-            terms |= step_terms
-        return finish(state), terms
-
-    return iteration
-
-
-def draw_batch(
-    pools: Pools,
-    key_order: jax.Array,
-    key_geometry: jax.Array,
-    step: Array,
-    batch_size: int,
-    augment: augmentation.Augmentation,
-) -> steps.Batch:
-    """Return batch `step`: images of either dataset, each in its own order and geometry."""
-    order_a, order_b = jax.random.split(key_order)
-    geometry_a, geometry_b = jax.random.split(key_geometry)
-    rows_a = sampling.batch_indices(order_a, step, len(pools.a), batch_size)
-    rows_b = sampling.batch_indices(order_b, step, len(pools.b), batch_size)
-
-    def prepare(key: jax.Array, images: Images, masks: Images) -> tuple[Array, Array]:
-        images, masks = augmentation.geometry(augment, key, sampling.to_unit(images), masks.astype(jnp.float32))
-        return sampling.to_network(images), masks
-
-    a, a_masks = prepare(geometry_a, pools.a[rows_a], pools.a_masks[rows_a])
-    b, b_masks = prepare(geometry_b, pools.b[rows_b], pools.b_masks[rows_b])
-    return steps.Batch(a, a_masks, b, b_masks, pools.b_labelled[rows_b])
-
-
-def make_pools(source: Radiographs, target: Radiographs, labelled: np.ndarray) -> Pools:
-    """Put training images on the device. Masks of unlabelled target images are left behind on the host."""
-    blank = np.zeros_like(target.images)
-    b_masks = blank if target.masks is None else target.masks * labelled[:, None, None, None].astype(np.uint8)
-    return Pools(*map(jnp.asarray, (source.images, source.masks, target.images, b_masks, labelled)))
 
 
 class Job(NamedTuple):
@@ -176,20 +47,19 @@ class Transfers:
         """Prepare networks and steps; nothing is compiled yet."""
         self.jobs, self.experiment = jobs, jobs[0].experiment
         self.settings = self.experiment.transfer
-        graphs, _ = build(self.experiment, segmenter, None)
+        graphs, _ = iteration.build(self.experiment, segmenter, None)
         smaller = min(len(jobs[0].source.training), len(jobs[0].target.training))
         self.steps_per_epoch = max(1, smaller // self.settings.batch_size)
         self.graphs = graphs
-        self.tools = make_optimisers(self.settings, self.steps_per_epoch)
-        self.turns = make_turns(
+        self.tools = iteration.make_optimisers(self.settings, self.steps_per_epoch)
+        self.turns = iteration.make_turns(
             self.experiment, graphs, self.tools, target_labels=any(job.experiment.label_frac > 0 for job in jobs)
         )
         self.views = Views(graphs, self.settings.target_look)
 
     def warm_up(self) -> list[Trained]:
         """Train the translators of all jobs without supervision, from new weights."""
-        members = [self._member(job, self._start(job), lambda model: {}) for job in self.jobs]
-        return self._train("warmup", self.settings.warmup_epochs, self.turns[:2], members)
+        return self._converge("warmup", self._start)
 
     def transfer(self, warm: Sequence[steps.TransferState]) -> list[Trained]:
         """Take all three steps in turn, from warmed-up states.
@@ -197,51 +67,85 @@ class Transfers:
         The epoch is chosen on A's validation images through the cycle, so no label of B counts; where B has
         labels (`label_frac` above 0), on B's validation images.
         """
-        members = [
-            self._member(
-                job, steps.with_segmenter(state, self.graphs, job.segmenter, self.tools), partial(self._validate, job)
-            )
-            for job, state in zip(self.jobs, warm, strict=True)
-        ]
-        return self._train("transfer", self.settings.epochs, self.turns, members)
+        states = {job.workdir: state for job, state in zip(self.jobs, warm, strict=True)}
 
-    def _start(self, job: Job) -> steps.TransferState:
-        """Return the state in front of the warm-up."""
+        def start(job: Job, trial: int) -> steps.TransferState:
+            state = steps.with_segmenter(states[job.workdir], self.graphs, job.segmenter, self.tools)
+            return replace(state, key=jax.random.fold_in(state.key, trial))
+
+        return self._converge("transfer", start)
+
+    def _converge(self, name: str, start: Callable[[Job, int], steps.TransferState]) -> list[Trained]:
+        """Train all jobs; one that did not converge starts again, from `start(job, trial)`, as often as it may.
+
+        What a failed trial left is set aside as `NAME_failed_TRIAL`. A job that never converges keeps its last trial,
+        and its record says so; one whose losses are not even finite raises `TrainingDiverged` at last.
+        """
+        limits, outcomes, pending = self.settings.convergence, {}, list(self.jobs)
+        while pending:
+            trials = [convergence.failures(job.workdir / name) for job in pending]
+            members = [self._member(name, job, start(job, trial)) for job, trial in zip(pending, trials, strict=True)]
+            again = []
+            for job, trial, outcome in zip(pending, trials, self._attempt(name, members), strict=True):
+                folder = job.workdir / name
+                verdict = convergence.judge(folder, outcome, limits, supervised=name == "transfer")
+                if verdict.faults and trial < limits.restarts:
+                    logging.warning("%s: %s; starting again", folder, "; ".join(verdict.faults))
+                    convergence.set_aside(folder, trial)
+                    again.append(job)
+                elif isinstance(outcome, TrainingDiverged):
+                    raise outcome
+                else:
+                    convergence.record(folder, verdict, trial)
+                    outcomes[job.workdir] = outcome
+            pending = again
+        return [outcomes[job.workdir] for job in self.jobs]
+
+    def _attempt(self, name: str, members: Sequence[Member]) -> list[Trained | TrainingDiverged]:
+        supervised = name == "transfer"
+        turns = self.turns if supervised else self.turns[:2]
+        epochs = self.settings.epochs if supervised else self.settings.warmup_epochs
+        play = iteration.make_iteration(self.experiment, turns)
+        return attempt(Stage(name, epochs, self.steps_per_epoch, play), members)
+
+    def _start(self, job: Job, trial: int) -> steps.TransferState:
+        """Return the state in front of a trial of the warm-up."""
         seed = jax.random.fold_in(jax.random.key(job.experiment.seed), 1)
-        key_init, key_train = jax.random.split(seed)
-        _, parameters = build(job.experiment, self.graphs.segmenter, key_init)
+        key_init, key_train = jax.random.split(jax.random.fold_in(seed, trial))
+        _, parameters = iteration.build(job.experiment, self.graphs.segmenter, key_init)
         places, size = self.settings.image_pool, job.experiment.image_size
         pools = {domain: image_pool.empty(places, size, size) for domain in "ab" if places}
         return steps.initial_state(
             self.graphs, **parameters, segmenter=job.segmenter, optimisers=self.tools, key=key_train, pools=pools
         )
 
-    def _member(self, job: Job, state: steps.TransferState, validate: Callable[[Any], dict[str, float]]) -> Member:
-        pools = make_pools(job.source.training, job.target.training, job.labelled)
+    def _member(self, name: str, job: Job, state: steps.TransferState) -> Member:
+        pools = iteration.make_pools(job.source.training, job.target.training, job.labelled)
+        shape = convergence.Shape.of(job.source.training.masks)
 
         def deploy(state: steps.TransferState) -> dict[str, Any]:
             return {**state.average, "reference": _reference(self.views, state.average["translator"], pools)}
+
+        def validate(model: Any) -> dict[str, float]:
+            values = convergence.measure(self.views, model, job.source.validation, job.target.validation, shape)
+            return values | (self._score(job, model) if name == "transfer" else {})
 
         def draw(model: Any) -> dict[str, Any]:
             return {"translation": self.views.picture(model, job.source.validation, job.target.validation)}
 
         return Member(state, pools, job.workdir, config.to_json(job.experiment), deploy, validate, draw)
 
-    def _validate(self, job: Job, model: Any) -> dict[str, float]:
+    def _score(self, job: Job, model: Any) -> dict[str, float]:
+        """Return what chooses the epoch."""
         cycle = evaluation.overlap(partial(self.views.segment_cycle, model), job.source.validation)
         values = {"cycle_jaccard": float(np.mean(cycle["jaccard"]))}
-        values["score"] = values["cycle_jaccard"]
-        if job.experiment.label_frac > 0:
-            direct = evaluation.overlap(partial(self.views.segment_target, model), job.target.validation)
-            values["score"] = float(np.mean(direct["jaccard"]))
-        return values
-
-    def _train(self, name: str, epochs: int, turns: Sequence[steps.Step], members: Sequence[Member]) -> list[Trained]:
-        iteration = make_iteration(self.experiment, turns)
-        return train(Stage(name, epochs, self.steps_per_epoch, iteration), members)
+        if job.experiment.label_frac == 0:
+            return values | {"score": values["cycle_jaccard"]}
+        direct = evaluation.overlap(partial(self.views.segment_target, model), job.target.validation)
+        return values | {"score": float(np.mean(direct["jaccard"]))}
 
 
-def _reference(views: Views, translator: Any, pools: Pools) -> Any:
+def _reference(views: Views, translator: Any, pools: iteration.Pools) -> Any:
     """Return the translator's mean reference codes of the training images of either dataset, one row each."""
     count = min(len(pools.a), len(pools.b))
     codes = evaluation.in_batches(partial(views.reference, translator), pools.a[:count], pools.b[:count])

@@ -21,6 +21,7 @@ def experiment(**changes) -> plans.Experiment:
     plain.discriminator.width = 4
     plain.pretraining.update(epochs=2, batch_size=16)
     plain.transfer.update(warmup_epochs=1, epochs=2, batch_size=16)
+    plain.transfer.convergence.restarts = 0
     for path, value in changes.items():
         *parents, last = path.split("__")
         section = plain
