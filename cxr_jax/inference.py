@@ -16,6 +16,8 @@ from cxr_jax.data.radiographs import TASKS, WHOLE, body_frame, normalise
 from cxr_jax.views import Views
 from tfds_builders.image_files import resize
 
+Images = UInt8[Array, "b s s 1"] | UInt8[np.ndarray, "b s s 1"]
+
 STAGES = ("transfer", "pretraining")
 
 
@@ -32,7 +34,7 @@ class Predictor:
     model: Any
     predict: Callable[[UInt8[Array, "b s s 1"]], Bool[Array, "b s s 1"]]
 
-    def tidy(self, images: UInt8[Array, "b s s 1"]) -> Bool[np.ndarray, "b s s 1"]:
+    def tidy(self, images: Images) -> Bool[np.ndarray, "b s s 1"]:
         """Do as `predict`, and keep of each mask as many of the largest parts as the organ has, their holes filled."""
         masks = np.asarray(self.predict(images))
         return postprocessing.tidied(masks, len(TASKS[self.experiment.task]))
