@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, UInt8
 
-from cxr_jax import checkpoints, config, evaluation, iteration, plans, segmentation
-from cxr_jax.data.radiographs import WHOLE, body_frame, normalise
+from cxr_jax import checkpoints, config, evaluation, iteration, plans, postprocessing, segmentation
+from cxr_jax.data.radiographs import TASKS, WHOLE, body_frame, normalise
 from cxr_jax.views import Views
 from tfds_builders.image_files import resize
+
+Images = UInt8[Array, "b s s 1"] | UInt8[np.ndarray, "b s s 1"]
 
 STAGES = ("transfer", "adaptation", "pretraining")
 
@@ -32,7 +34,12 @@ class Predictor:
     model: Any
     predict: Callable[[UInt8[Array, "b s s 1"]], Bool[Array, "b s s 1"]]
 
-    def __call__(self, image: np.ndarray) -> Bool[np.ndarray, "h w"]:
+    def tidy(self, images: Images) -> Bool[np.ndarray, "b s s 1"]:
+        """Do as `predict`, and keep of each mask as many of the largest parts as the organ has, their holes filled."""
+        masks = np.asarray(self.predict(images))
+        return postprocessing.tidied(masks, len(TASKS[self.experiment.task]))
+
+    def __call__(self, image: np.ndarray, *, tidy: bool = False) -> Bool[np.ndarray, "h w"]:
         """Segment one grey radiograph (h w, any integer or float type, bones bright)."""
         if image.ndim != 2 or not np.issubdtype(image.dtype, np.number) or not np.isfinite(image).all():
             raise ValueError(f"expected one grey image (h w) of finite numbers, found {image.shape} {image.dtype}")
@@ -40,7 +47,7 @@ class Predictor:
         size = self.experiment.image_size
         prepared = normalise(resize(image[frame], size))[None, ..., None]
         mask = np.zeros(image.shape, bool)
-        inside = np.asarray(self.predict(prepared), np.float32)[0, ..., 0]
+        inside = np.asarray((self.tidy if tidy else self.predict)(prepared), np.float32)[0, ..., 0]
         mask[frame] = resize(inside, mask[frame].shape) >= 0.5
         return mask
 
@@ -87,6 +94,11 @@ def _translated(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Ca
 
 
 def scores(predictor: Predictor, radiographs: Any) -> dict[str, dict[str, Any]]:
-    """Return overlap and surface distances of labelled radiographs as results files hold them."""
-    values = evaluation.overlap(predictor.predict, radiographs) | evaluation.distances(predictor.predict, radiographs)
+    """Return overlap, of the masks as they are and tidied, and surface distances as results files hold them."""
+    tidied = evaluation.overlap(predictor.tidy, radiographs)
+    values = {
+        **evaluation.overlap(predictor.predict, radiographs),
+        **{f"{name}_tidied": value for name, value in tidied.items()},
+        **evaluation.distances(predictor.predict, radiographs),
+    }
     return evaluation.summary(values, radiographs.ids)

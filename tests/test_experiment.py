@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from cxr_jax import checkpoints, config, experiment, inference, training, transfer
 from cxr_jax.data import radiographs
@@ -26,7 +27,7 @@ def test_results_name_what_made_them(finished):
         assert results[name] not in (None, "", {}), name
     assert (results["label_frac"], results["image_size"], results["labelled_images"]) == (0.0, 32, 0)
     for part in ("source", "source_only", "transfer"):
-        for metric in ("jaccard", "dice"):
+        for metric in ("jaccard", "dice", "jaccard_tidied", "dice_tidied"):
             values = list(results["test"][part][metric]["per_image"].values())
             assert len(values) == 32
             assert results["test"][part][metric]["mean"] == pytest.approx(np.mean(values))
@@ -140,6 +141,8 @@ def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
     assert not mask[:10].any()
     with pytest.raises(ValueError, match=r"expected one grey image"):
         predictor(np.zeros((4, 4, 3)))
+    rough = dataclasses.replace(predictor, predict=lambda images: np.random.default_rng(0).random(images.shape) < 0.4)
+    assert ndimage.label(rough(framed, tidy=True))[1] <= 2 < ndimage.label(rough(framed))[1]
     whole = dataclasses.replace(predictor, experiment=tiny.experiment(trim=False), predict=np.ones_like)(framed)
     assert whole.all()  # where images are not trimmed, their frames are segmented too
     segmenter = inference.restore(workdir / "pretraining")
