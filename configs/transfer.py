@@ -24,6 +24,8 @@ def get_config(preset: str = "") -> ConfigDict:
         "image_pool": 0,
         "weights": {"adversarial": 1.0, "image": 10.0, "style": 1.0, "content": 1.0, "cycle": 1.0},
     }
+    config.munit_dataset_style = config.munit.to_dict()
+    config.munit_dataset_style["weights"]["spread"] = 1.0
     config.unit = {
         "width": 32,
         "downsamplings": 2,
@@ -68,7 +70,7 @@ def get_config(preset: str = "") -> ConfigDict:
         config.transfer.update(schedule="cosine", average=0.99, supervised_looks={"a": 1.0, "b": 1.0}, target_look="b")
     elif preset == "phantom":
         _widths(config, 8)
-        config.munit.mlp = 16
+        config.munit.mlp = config.munit_dataset_style.mlp = 16
         config.transfer.update(warmup_epochs=10, epochs=10, learning_rate=1e-3, supervised_learning_rate=1e-3)
     config.adaptation = config.pretraining.to_dict()
     return config
@@ -76,6 +78,6 @@ def get_config(preset: str = "") -> ConfigDict:
 
 def _widths(config: ConfigDict, width: int) -> None:
     """Make translators of that width, and discriminators of twice that."""
-    for translator in (config.munit, config.unit, config.cyclegan):
+    for translator in (config.munit, config.munit_dataset_style, config.unit, config.cyclegan):
         translator.width = width
     config.discriminator.width = 2 * width

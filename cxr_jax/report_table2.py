@@ -22,13 +22,15 @@ Setting = tuple  # what the methods of a line have in common, but for the share 
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return both tables: ours beside the published figures, and transfer against its baselines."""
+    """Return the tables: ours beside the published figures, transfer against its baselines, how often it converged."""
     if not rows:
         return NOTHING
     parts = [
         markdown_table(["protocol", "size", "labels", "images", *_columns(rows)], _lines(rows)),
         "Transfer less its baselines on the same test images (Wilcoxon's signed ranks, Holm's correction over shares):",
         _gains(rows),
+        "How many seeds converged by themselves, and with restarts (told without labels, `cxr_jax/convergence.py`):",
+        _stability(rows),
     ]
     return "\n\n".join(parts)
 
@@ -107,3 +109,25 @@ def _gains(rows: Sequence[Row]) -> str:
         numbers = [f"{test.difference:+.2f}", p, f"{test.effect:+.2f}", str(test.count)]
         lines.append([pair, f"{protocol}, {size} px, seed {seed}", f"{100 * gain['share']:g} %", *numbers])
     return markdown_table(head, lines) if lines else "No two methods were tested at the same share of labels."
+
+
+def stability(rows: Sequence[Row]) -> dict[tuple, dict[str, int]]:
+    """Return, by protocol, size, backend and share of labels, how many seeds ran, and converged without and with help."""
+    found = {}
+    for row in rows:
+        if row["method"] == "transfer":
+            key = row["task"], row["protocol"], row["image_size"], row["backend"], row["label_frac"]
+            counts = found.setdefault(key, {"seeds": 0, "alone": 0, "helped": 0})
+            counts["seeds"] += 1
+            counts["alone"] += row["converged"] and not row["restarts"]
+            counts["helped"] += row["converged"]
+    return dict(sorted(found.items()))
+
+
+def _stability(rows: Sequence[Row]) -> str:
+    lines = [
+        [f"{protocol}, {task}, {size} px", backend, f"{100 * share:g} %", *(str(count) for count in counts.values())]
+        for (task, protocol, size, backend, share), counts in stability(rows).items()
+    ]
+    head = ["protocol", "translator", "labels", "seeds", "converged by themselves", "with restarts"]
+    return markdown_table(head, lines) if lines else "No transfer is among them."

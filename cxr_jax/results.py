@@ -17,6 +17,7 @@ from cxr_jax.data.radiographs import Radiographs
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 FILE = "results.json"
+SHOWN = ("jaccard", "dice", "jaccard_tidied")  # of the metrics, in the summary
 TITLES = {
     "source": "M_A on the source",
     "source_only": "M_A on the target",
@@ -102,7 +103,8 @@ def screen(results: dict[str, Any]) -> str:
     lines[0] += f"{100 * results['label_frac']:g} % labels, {results['image_size']} px, seed {results['seed']}"
     for name, metrics in results["test"].items():
         count = len(metrics["jaccard"]["per_image"])
-        values = "   ".join(f"{key} {value['mean']:6.2f} +/- {value['std']:5.2f}" for key, value in metrics.items())
+        shown = {key: metrics[key] for key in SHOWN if key in metrics}
+        values = "   ".join(f"{key} {value['mean']:6.2f} +/- {value['std']:5.2f}" for key, value in shown.items())
         lines.append(f"  {TITLES[name]:18} {values}   ({count} test images)")
     if not results.get("converged", True):
         lines.append(f"  did not converge: {'; '.join(results['faults'])}")

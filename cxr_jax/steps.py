@@ -201,7 +201,7 @@ def make_supervised_step(
                     total += weight * losses.cross_entropy(logits, *truth)
                 return total
 
-            a_to_b, recovered = translator.there_and_back(batch.a, key_style)
+            a_to_b, recovered = translator.there_and_back(batch.a, batch.b, key_style)
             terms = {"segmentation_a": loss({"a": recovered, "b": a_to_b}, key_a, batch.a_masks)}
             if target_labels:
                 b_to_a = translator.to_a(batch.b, translator.reference(batch.a, batch.b))

@@ -92,6 +92,7 @@ def test_every_cell_has_a_row(finished):
         assert row["backend"] == ("munit" if row["method"] == "transfer" else None)
         assert 0 <= row["jaccard"]["mean"] <= 100
         assert set(row["dice"]) == {"mean", "std", "per_image"}
+        assert row["converged"] in ((True, False) if row["method"] == "transfer" else (None,))
     assert json.loads((workdir / "table2.json").read_text()) == rows
     assert table2.screen(rows).count("+/-") == 5
 
@@ -193,6 +194,13 @@ def test_gains_are_tested_image_by_image_over_all_shares():
     assert "| transfer, munit less fine-tuning | paper, 128 px, seed 0 | 0 % | +14.00 |" in report_table2.markdown(ROWS)
     with pytest.raises(RowsError, match="cannot stand in one table"):
         report_table2.markdown([row(), row("fine_tuning", images=27)])
+
+
+def test_converged_seeds_are_counted_with_and_without_help():
+    seeds = [row(), row() | {"seed": 1, "restarts": 1}, row() | {"seed": 2, "restarts": 2, "converged": False}]
+    counts = {"seeds": 3, "alone": 1, "helped": 2}
+    assert report_table2.stability([*seeds, row("fine_tuning")]) == {("lungs", "paper", 128, "munit", 0.0): counts}
+    assert report_table2.markdown(seeds).endswith("| paper, lungs, 128 px | munit | 0 % | 3 | 1 | 2 |")
 
 
 def test_rows_are_read_checked_and_replaced(tmp_path):

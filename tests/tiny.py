@@ -5,6 +5,7 @@ from cxr_jax import config, plans
 
 TRANSLATOR_SIZES = {
     "munit": {"width": 4, "blocks": 1, "mlp": 8},
+    "munit_dataset_style": {"width": 4, "blocks": 1, "mlp": 8},
     "unit": {"width": 4, "blocks": 1},
     "cyclegan": {"width": 4, "blocks": 1},
 }
