@@ -112,7 +112,7 @@ def _gains(rows: Sequence[Row]) -> str:
 
 
 def stability(rows: Sequence[Row]) -> dict[tuple, dict[str, int]]:
-    """Return, by protocol, size, backend and share of labels, how many seeds ran, and converged without and with help."""
+    """Return, by setting, backend and share of labels, how many seeds ran, and converged without and with help."""
     found = {}
     for row in rows:
         if row["method"] == "transfer":
