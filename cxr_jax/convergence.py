@@ -8,55 +8,27 @@ images alone say it, epoch by epoch:
 - `balance`: the mean loss of both discriminators. 0.5 where they cannot tell real from translated, 0 where they
   always can and the translator learns nothing from them.
 - `agreement`: Jaccard, in percent, of M_A on a and on the translation of a that it is shown after the transfer.
-- `sane`: the share, in percent, of target images whose masks have the area and the number of parts of the source's.
+- `sane`: the share, in percent, of target images whose masks can be the organ (`cxr_jax.plausibility`).
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, UInt8
-from scipy import ndimage
 
 from cxr_jax import evaluation, journal, metrics
 from cxr_jax.data import sampling
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.plans import Convergence
+from cxr_jax.plausibility import Shape
 from cxr_jax.training import Trained, TrainingDiverged
 from cxr_jax.views import Views
 
 FILE = "convergence.json"
-AREA_SLACK = 2.0  # a sane area is at most this many times below the least, or above the largest, of the source's
-WITHIN_PARTS = 0.9  # of the area lies in as many parts as the source's masks have
-
-Masks = Bool[np.ndarray, "n h w 1"] | UInt8[np.ndarray, "n h w 1"]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the source's masks look like: their areas as shares of the image, and in how many parts they are."""
-
-    least: float
-    largest: float
-    parts: int
-
-    @classmethod
-    def of(cls, masks: Masks) -> "Shape":
-        """Measure masks; the number of parts is their median."""
-        areas = masks.mean(axis=(1, 2, 3))
-        return cls(float(areas.min()), float(areas.max()), int(np.median([len(_parts(mask)) for mask in masks])))
-
-    def sane(self, masks: Masks) -> Bool[np.ndarray, " n"]:
-        """Tell which masks have a sane area, nearly all of it in as many parts as the source's have."""
-        areas = masks.mean(axis=(1, 2, 3))
-        sizes = (areas >= self.least / AREA_SLACK) & (areas <= self.largest * AREA_SLACK)
-        within = [_parts(mask)[: self.parts].sum() >= WITHIN_PARTS * mask.sum() for mask in masks]
-        return sizes & np.array(within)
 
 
 class Verdict(NamedTuple):
@@ -82,7 +54,7 @@ def measure(views: Views, model: Any, source: Radiographs, target: Radiographs, 
     return {
         "cycle_error": float(np.mean(errors)),
         "agreement": float(jnp.mean(metrics.jaccard(shown, direct))),
-        "sane": 100.0 * float(shape.sane(found).mean()),
+        "sane": 100.0 * float(shape.plausible(found).mean()),
     }
 
 
@@ -139,9 +111,3 @@ def _relative_error(images: Any, cycle: Any) -> float:
     """Return the mean distance of images in [0, 1] from what came back, in that of the images from their means."""
     deviation = jnp.abs(images - images.mean(axis=(1, 2, 3), keepdims=True)).mean()
     return float(jnp.abs(images - cycle).mean() / deviation)
-
-
-def _parts(mask: np.ndarray) -> np.ndarray:
-    """Return the areas, in pixels, of the connected parts of a mask (h w 1), the largest first."""
-    labels, _ = ndimage.label(mask[..., 0])
-    return np.sort(np.bincount(labels.ravel())[1:])[::-1]

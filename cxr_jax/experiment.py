@@ -12,6 +12,7 @@ from flax import nnx
 from cxr_jax import config, convergence, inference, plans, results, segmentation, transfer
 from cxr_jax.data import splits
 from cxr_jax.data.radiographs import Radiographs, load
+from cxr_jax.plausibility import Shape
 from cxr_jax.training import Trained
 
 
@@ -161,7 +162,8 @@ def test(run: Run, data: Data) -> dict[str, Any]:
     }
     if run.experiment.method == "transfer":
         about |= convergence.recorded(run.origin.workdir / "warmup", run.workdir / "transfer")
-    return results.write(run.experiment, tests, about, run.workdir)
+    shape = Shape.of(data.source.masks[data.source_split.train])
+    return results.write(run.experiment, tests, shape, about, run.workdir)
 
 
 def _is_source_only(experiment: plans.Experiment) -> bool:

@@ -14,9 +14,11 @@ import numpy as np
 
 from cxr_jax import config, evaluation, inference, pictures, plans
 from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.plausibility import Shape
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 FILE = "results.json"
+COLUMNS = 7  # of a picture of all test images
 SHOWN = ("jaccard", "dice", "jaccard_tidied")  # of the metrics, in the summary
 TITLES = {
     "source": "M_A on the source",
@@ -30,12 +32,14 @@ TITLES = {
 def write(
     experiment: plans.Experiment,
     tests: Mapping[str, tuple[Path, Radiographs]],
+    shape: Shape,
     about: Mapping[str, Any],
     workdir: Path,
 ) -> dict[str, Any]:
     """Test models on images, draw overlays, write `results.json` and return what it holds.
 
-    `tests` says by name where a model's checkpoint is and what it is tested on; `about` is added to the results.
+    `tests` says by name where a model's checkpoint is and what it is tested on; masks are plausible where they have
+    the `shape` of the source's. `about` is added to the results.
     """
     predictors = {folder: inference.restore(folder) for folder in dict.fromkeys(folder for folder, _ in tests.values())}
     scores = {
@@ -47,6 +51,7 @@ def write(
         **about,
         "epochs": {name: predictors[folder].epoch for name, (folder, _) in tests.items()},
         "test": {name: values for name, values in scores.items() if values is not None},
+        "plausible": {name: _plausible(predictors[folder], images, shape) for name, (folder, images) in tests.items()},
     }
     write_json(workdir / FILE, results)
     return results
@@ -57,6 +62,13 @@ def test_on(predictor: inference.Predictor, images: Radiographs, picture: Path) 
     scores = None if images.masks is None else inference.scores(predictor, images)
     overlays(predictor, images, scores, picture)
     return scores
+
+
+def _plausible(predictor: inference.Predictor, images: Radiographs, shape: Shape) -> dict[str, Any]:
+    """Return how many masks can be the organ, and which, told without labels."""
+    found = shape.plausible(np.asarray(evaluation.in_batches(predictor.predict, images.images)))
+    per_image = dict(zip(images.ids, found.tolist(), strict=True))
+    return {"count": int(found.sum()), "images": len(images), "per_image": per_image}
 
 
 def describe(experiment: plans.Experiment) -> dict[str, Any]:
@@ -83,12 +95,13 @@ def commit() -> str:
 
 
 def overlays(predictor: inference.Predictor, target: Radiographs, scores: dict | None, path: Path) -> None:
-    """Draw the best, the median and the worst test images, or the first few where there is no truth."""
+    """Draw the best, the median and the worst test images, or all where there is no truth (Figure 9)."""
     order = np.arange(len(target))
+    groups = np.split(order, range(COLUMNS, len(order), COLUMNS))
     if scores is not None:
         order = np.argsort(list(scores["jaccard"]["per_image"].values()))[::-1]
-    middle = len(order) // 2
-    groups = [order[:4], order[middle - 2 : middle + 2], order[-4:]]
+        middle = len(order) // 2
+        groups = [order[:4], order[middle - 2 : middle + 2], order[-4:]]
     masks = np.asarray(evaluation.in_batches(predictor.predict, target.images))
     rows = [
         pictures.outlined(target.images[g], masks[g], None if target.masks is None else target.masks[g]) for g in groups
@@ -106,6 +119,9 @@ def screen(results: dict[str, Any]) -> str:
         shown = {key: metrics[key] for key in SHOWN if key in metrics}
         values = "   ".join(f"{key} {value['mean']:6.2f} +/- {value['std']:5.2f}" for key, value in shown.items())
         lines.append(f"  {TITLES[name]:18} {values}   ({count} test images)")
+    for name in results["plausible"].keys() - results["test"].keys():
+        found = results["plausible"][name]
+        lines.append(f"  {TITLES[name]:18} no labels; {found['count']} of {found['images']} masks are plausible")
     if not results.get("converged", True):
         lines.append(f"  did not converge: {'; '.join(results['faults'])}")
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from jaxtyping import Bool
 
 from cxr_jax import config, convergence, evaluation, image_pool, iteration, plans, steps
 from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.plausibility import Shape
 from cxr_jax.training import Member, Stage, Trained, TrainingDiverged, attempt
 from cxr_jax.views import Views
 
@@ -121,7 +122,7 @@ class Transfers:
 
     def _member(self, name: str, job: Job, state: steps.TransferState) -> Member:
         pools = iteration.make_pools(job.source.training, job.target.training, job.labelled)
-        shape = convergence.Shape.of(job.source.training.masks)
+        shape = Shape.of(job.source.training.masks)
 
         def deploy(state: steps.TransferState) -> dict[str, Any]:
             return {**state.average, "reference": _reference(self.views, state.average["translator"], pools)}

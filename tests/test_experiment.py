@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cxr_jax import checkpoints, config, experiment, inference, training, transfer
+from cxr_jax import checkpoints, config, experiment, inference, iteration, training
+from cxr_jax import results as results_module
 from cxr_jax.data import radiographs
 from tests import tiny
 
@@ -98,7 +99,7 @@ def test_label_free_training_never_reads_a_target_mask(finished, tmp_path, tfds_
 
 def test_pools_hold_no_mask_of_an_unlabelled_image(tfds_dir):
     data = radiographs.load("phantom/b", "lungs", 32, tfds_dir)[np.arange(4)]
-    pools = transfer.make_pools(data, data, np.array([True, False, False, True]))
+    pools = iteration.make_pools(data, data, np.array([True, False, False, True]))
     assert [bool(mask.any()) for mask in pools.b_masks] == [True, False, False, True]
 
 
@@ -115,6 +116,10 @@ def test_a_target_without_labels_is_qualitative_and_has_no_labelled_share(tmp_pa
         experiment.train(tiny.experiment(task="heart", label_frac=0.5), tmp_path / "half", tfds_dir, None)
     results = experiment.train(tiny.experiment(task="heart"), tmp_path / "none", tfds_dir, None)
     assert set(results["test"]) == {"source"}
+    found = results["plausible"]["transfer"]
+    assert (found["images"], len(found["per_image"])) == (32, 32)
+    assert found["count"] == sum(found["per_image"].values())
+    assert f"no labels; {found['count']} of 32 masks are plausible" in results_module.screen(results)
     assert (tmp_path / "none" / "overlays" / "transfer.png").exists()
 
 

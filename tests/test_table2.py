@@ -21,6 +21,7 @@ from cxr_jax import (
     table2,
     training,
 )
+from cxr_jax.plausibility import Shape
 from cxr_jax.rows import RowsError
 from tests import tiny
 
@@ -111,7 +112,8 @@ def test_fine_tuning_without_labels_is_the_segmenter_as_it_is(finished, tfds_dir
     start = small().starts()[0]
     data = experiment.load_data(start, tfds_dir, None)
     folder, test = workdir / "seed0/start/pretraining", data.target[data.target_split.test]
-    scores = results.write(start, {"source_only": (folder, test)}, {}, workdir / "again")["test"]["source_only"]
+    shape = Shape.of(data.source.masks)
+    scores = results.write(start, {"source_only": (folder, test)}, shape, {}, workdir / "again")["test"]["source_only"]
     assert scores == {name: rows[2][name] for name in scores}
 
 
