@@ -28,8 +28,10 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.protocol = "best" if "best" in preset else "paper"
     config.methods = ("transfer", "fine_tuning", "from_scratch")
     config.label_fracs = (0.0, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0)
+    config.qualitative = ("heart", "clavicles")
     config.seeds = (0,)
     config.together = 8
     if preset == "phantom":
         config.label_fracs = (0.0, 0.05)
+        config.qualitative = ()
     return config

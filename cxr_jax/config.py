@@ -52,6 +52,8 @@ def _table2(plain: dict[str, Any]) -> Table2:
     _check_grid(table, ("methods", "label_fracs", "seeds"))
     for method in table.methods:
         checks.one_of("config.methods", method, ("transfer", *checks.BASELINES))
+    if table.experiment.task in table.qualitative:
+        raise ConfigError(f"config.qualitative must not name config.task, {table.experiment.task!r}, too")
     for experiment in table.experiments().values():
         checks.check_values(experiment)
     return table

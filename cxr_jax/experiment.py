@@ -21,19 +21,30 @@ class WorkdirError(ValueError):
 
 
 class Run(NamedTuple):
-    """An experiment in its folder, and the run whose M_A and warmed-up translator it goes on from: by default its own.
+    """An experiment in its folder, and the runs whose M_A and warmed-up translator it goes on from: by default its own.
 
-    Several runs may go on from one, which trains only as far as they need.
+    Several runs may go on from one, which trains only as far as they need. A warmed-up translator serves every task.
     """
 
     experiment: plans.Experiment
     workdir: Path
     start: "Run | None" = None
+    warm_start: "Run | None" = None  # by default the start
 
     @property
     def origin(self) -> "Run":
-        """The run in whose folder M_A and the warmed-up translator are."""
+        """The run in whose folder M_A is."""
         return self.start or self
+
+    @property
+    def warm_origin(self) -> "Run":
+        """The run in whose folder the warmed-up translator is."""
+        return self.warm_start or self.origin
+
+    @property
+    def parts(self) -> tuple["Run", ...]:
+        """All runs in whose folders something is trained for this one."""
+        return self.warm_origin, self.origin, self
 
     @property
     def outcome(self) -> Path:
@@ -72,8 +83,8 @@ def train_together(runs: Sequence[Run], data_dir: str | None, manual_dir: str | 
     They may differ in seed and share of labels, and segmenters alone in task and fold too.
     """
     for run in runs:
-        claim(run.origin.workdir, run.origin.experiment)
-        claim(run.workdir, run.experiment)
+        for part in run.parts:
+            claim(part.workdir, part.experiment)
     data = [load_data(run.experiment, data_dir, manual_dir) for run in runs]
     method = runs[0].experiment.method
     if method == "from_scratch":
@@ -110,12 +121,12 @@ def _transfer(
         for run, datum, segmenter in zip(runs, data, segmenters, strict=True)
     ]
     origins = {
-        run.origin.workdir: job._replace(experiment=run.origin.experiment, workdir=run.origin.workdir)
+        run.warm_origin.workdir: job._replace(experiment=run.warm_origin.experiment, workdir=run.warm_origin.workdir)
         for run, job in zip(runs, jobs, strict=True)
     }
     warm = transfer.Transfers(list(origins.values()), graph).warm_up()
     states = {workdir: trained.state for workdir, trained in zip(origins, warm, strict=True)}
-    return transfer.Transfers(jobs, graph).transfer([states[run.origin.workdir] for run in runs])
+    return transfer.Transfers(jobs, graph).transfer([states[run.warm_origin.workdir] for run in runs])
 
 
 def _adapt(runs: Sequence[Run], data: Sequence[Data], segmenters: Sequence[Any]) -> None:
@@ -137,10 +148,14 @@ def _adapt(runs: Sequence[Run], data: Sequence[Data], segmenters: Sequence[Any])
 
 
 def evaluate(
-    experiment: plans.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None, start: Run | None = None
+    experiment: plans.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None
 ) -> dict[str, Any]:
-    """Test the checkpoints of a finished run again."""
-    run = Run(experiment, workdir, start)
+    """Test the checkpoints of a finished experiment in `workdir` again."""
+    return evaluate_run(Run(experiment, workdir), data_dir, manual_dir)
+
+
+def evaluate_run(run: Run, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
+    """Do the same for a run, which may go on from others."""
     inference.restore(run.outcome)  # what is missing is told before data are prepared
     claim(run.workdir, run.experiment)
     return test(run, load_data(run.experiment, data_dir, manual_dir))
@@ -161,7 +176,7 @@ def test(run: Run, data: Data) -> dict[str, Any]:
         "labelled_images": int(data.labelled.sum()),
     }
     if run.experiment.method == "transfer":
-        about |= convergence.recorded(run.origin.workdir / "warmup", run.workdir / "transfer")
+        about |= convergence.recorded(run.warm_origin.workdir / "warmup", run.workdir / "transfer")
     shape = Shape.of(data.source.masks[data.source_split.train])
     return results.write(run.experiment, tests, shape, about, run.workdir)
 

@@ -23,7 +23,7 @@ Curve = dict[float, tuple[float, float, float]]  # share of labels to mean, low 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Draw a panel for each setting of our rows; every panel has the published curves, dashed."""
-    found = settings(rows) or {None: {}}
+    found = settings([row for row in rows if row["jaccard"]]) or {None: {}}
     figure, axes = plt.subplots(
         1, len(found), figsize=(6.5 * len(found), 4.5), squeeze=False, sharey=True, layout="constrained"
     )

@@ -26,8 +26,8 @@ def train(
     before anything is trained.
     """
     for cell in cells:
-        experiment.claim(cell.origin.workdir, cell.origin.experiment)
-        experiment.claim(cell.workdir, cell.experiment)
+        for part in cell.parts:
+            experiment.claim(part.workdir, part.experiment)
     missing = [cell for cell in cells if not (cell.workdir / FILE).exists()]
     for cell in {(cell.experiment.task, cell.experiment.label_frac): cell for cell in missing}.values():
         experiment.load_data(cell.experiment, data_dir, manual_dir)
@@ -43,4 +43,4 @@ def train(
 def evaluate(cells: Sequence[Run], data_dir: str | None, manual_dir: str | None) -> None:
     """Test the checkpoints of finished cells again."""
     for cell in tqdm(cells, desc="cells"):
-        experiment.evaluate(*cell[:2], data_dir, manual_dir, cell.start)
+        experiment.evaluate_run(cell, data_dir, manual_dir)

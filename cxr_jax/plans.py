@@ -136,6 +136,7 @@ class Table2:
     protocol: str
     methods: tuple[str, ...]
     label_fracs: tuple[float, ...]
+    qualitative: tuple[str, ...]  # tasks that the target has no labels for: transferred without, judged by plausibility
     seeds: tuple[int, ...]
     together: int  # cells of a method that train at once, over the leading axis of one program; on a CPU always 1
     experiment: Experiment  # the transfer without labels, from which every cell differs in method, labels and seed
@@ -146,12 +147,14 @@ class Table2:
 
     def experiments(self) -> dict[str, Experiment]:
         """Return the experiment of each cell of the grid by the name of its folder; no label, nothing from scratch."""
-        return {
-            f"seed{seed}/{method}_{100 * label_frac:g}": replace(start, method=method, label_frac=label_frac)
-            for seed, start in self.starts().items()
-            for method, label_frac in itertools.product(self.methods, self.label_fracs)
-            if method != "from_scratch" or label_frac > 0
-        }
+        cells = {}
+        for seed, start in self.starts().items():
+            for method, label_frac in itertools.product(self.methods, self.label_fracs):
+                if method != "from_scratch" or label_frac > 0:
+                    cell = replace(start, method=method, label_frac=label_frac)
+                    cells[f"seed{seed}/{method}_{100 * label_frac:g}"] = cell
+            cells |= {f"seed{seed}/{task}": replace(start, task=task) for task in self.qualitative}
+        return cells
 
 
 def network_sizes(section: Mapping[str, Any]) -> dict[str, Any]:

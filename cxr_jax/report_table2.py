@@ -12,7 +12,7 @@ ROWS = Table(
     identity=("task", "protocol", "image_size", "seed", "segmenter", "method", "backend", "label_frac"),
     required=(
         "method", "backend", "segmenter", "task", "label_frac", "labelled_images", "image_size", "protocol", "seed",
-        "converged", "restarts", "device", "commit",
+        "converged", "restarts", "plausible", "device", "commit",
     ),
     metrics=dict.fromkeys(("jaccard", "dice"), ("mean", "std", "per_image")),
 )  # fmt: skip
@@ -25,12 +25,15 @@ def markdown(rows: Sequence[Row]) -> str:
     """Return the tables: ours beside the published figures, transfer against its baselines, how often it converged."""
     if not rows:
         return NOTHING
+    labelled = [row for row in rows if row["jaccard"]]
     parts = [
-        markdown_table(["protocol", "size", "labels", "images", *_columns(rows)], _lines(rows)),
+        markdown_table(["protocol", "size", "labels", "images", *_columns(labelled)], _lines(labelled)),
         "Transfer less its baselines on the same test images (Wilcoxon's signed ranks, Holm's correction over shares):",
-        _gains(rows),
+        _gains(labelled),
         "How many seeds converged by themselves, and with restarts (told without labels, `cxr_jax/convergence.py`):",
         _stability(rows),
+        "How many masks of test images can be the organ, told without labels (`cxr_jax/plausibility.py`):",
+        _plausible(rows),
     ]
     return "\n\n".join(parts)
 
@@ -131,3 +134,18 @@ def _stability(rows: Sequence[Row]) -> str:
     ]
     head = ["protocol", "translator", "labels", "seeds", "converged by themselves", "with restarts"]
     return markdown_table(head, lines) if lines else "No transfer is among them."
+
+
+def _plausible(rows: Sequence[Row]) -> str:
+    lines = [
+        [
+            f"{row['protocol']}, {row['task']}, {row['image_size']} px, seed {row['seed']}",
+            column(row),
+            f"{row['plausible']['count']} of {row['plausible']['images']}",
+        ]
+        for row in sorted(rows, key=ROWS.key)
+        if row["label_frac"] == 0
+    ]
+    return (
+        markdown_table(["protocol", "method without labels", "plausible"], lines) if lines else "None had 0 % labels."
+    )

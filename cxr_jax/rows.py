@@ -22,7 +22,7 @@ class Table:
     name: str  # table1: of the file, the config and the report's option
     identity: tuple[str, ...]  # the fields that tell cells apart
     required: tuple[str, ...]
-    metrics: Mapping[str, tuple[str, ...]]  # fields of each metric
+    metrics: Mapping[str, tuple[str, ...]]  # fields of each metric, which is null where there are no labels
 
     @property
     def file(self) -> str:
@@ -81,7 +81,10 @@ class Table:
         """Return the fields that a row lacks, those within its metrics as `metric.field`."""
         fields = [field for field in (*self.required, *self.metrics) if field not in row]
         return fields or [
-            f"{metric}.{field}" for metric, names in self.metrics.items() for field in names if field not in row[metric]
+            f"{metric}.{field}"
+            for metric, names in self.metrics.items()
+            for field in names
+            if field not in (row[metric] or names)
         ]
 
 

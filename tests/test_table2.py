@@ -1,5 +1,6 @@
 """Table II: the grid, what its cells share, and its rows."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -21,9 +22,12 @@ from cxr_jax import (
     table2,
     training,
 )
+from cxr_jax.data import radiographs
 from cxr_jax.plausibility import Shape
 from cxr_jax.rows import RowsError
 from tests import tiny
+
+OWN = ("method", "protocol", "methods", "label_fracs", "qualitative", "seeds", "together")
 
 
 def small(**changes) -> plans.Table2:
@@ -31,7 +35,7 @@ def small(**changes) -> plans.Table2:
     plain = config.to_json(tiny.experiment())
     del plain["seed"], plain["label_frac"]
     table = config_file.get_config("phantom")
-    own = {name: table[name] for name in ("method", "protocol", "methods", "label_fracs", "seeds", "together")}
+    own = {name: table[name] for name in OWN}
     adaptation = plain["pretraining"] | {"epochs": 1}
     return config.parse(plain | own | {"adaptation": adaptation} | changes)
 
@@ -42,7 +46,8 @@ def test_presets_are_the_grid_of_the_paper(preset):
     assert table.protocol == ("best" if "best" in preset else "paper")
     if preset != "phantom":
         assert table.label_fracs == (0.0, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0)
-        assert len(table.experiments()) == 3 * 8 - 1
+        assert len(table.experiments()) == 3 * 8 - 1 + 2
+        assert table.experiments()["seed0/heart"].label_frac == 0
         assert "seed0/from_scratch_0" not in table.experiments()
         assert table.experiments()["seed0/fine_tuning_1.25"].label_frac == 0.0125
     assert bool(table.experiment.augmentation.moves) == ("best" in preset)
@@ -61,6 +66,8 @@ def test_presets_are_the_grid_of_the_paper(preset):
         ({"together": 0}, "config.together must be in"),
         ({"adaptation": None}, "config.adaptation is missing; method 'fine_tuning' needs it"),
         ({"colour": 1}, "config.colour is unknown"),
+        ({"qualitative": ("lungs",)}, "config.qualitative must not name config.task, 'lungs'"),
+        ({"qualitative": ("liver",)}, "config.task must be one of lungs, heart, clavicles; found 'liver'"),
     ],
 )
 def test_a_grid_that_does_not_fit_is_refused(changes, message):
@@ -105,6 +112,28 @@ def test_cells_share_what_their_seed_starts_from(finished):
     for name, expected in stages.items():
         folders = {path.name for path in (workdir / "seed0" / name).iterdir() if path.is_dir()}
         assert folders == expected | {"overlays"}
+
+
+def test_a_task_without_labels_goes_on_from_the_warmed_up_translator_of_all(finished, tfds_dir, monkeypatch):
+    workdir, rows = finished
+    load = radiographs.load
+
+    def unlabelled(name, task, *arguments):
+        data = load(name, task, *arguments)
+        return dataclasses.replace(data, masks=None) if (name, task) == ("phantom/b", "heart") else data
+
+    monkeypatch.setattr(experiment, "load", unlabelled)
+    warm = workdir / "seed0/start/warmup/scalars.jsonl"
+    before = warm.stat().st_mtime_ns
+    more = table2.train(small(qualitative=("heart",)), workdir, tfds_dir, None)
+    assert warm.stat().st_mtime_ns == before
+    assert more[: len(rows)] == rows
+    (heart,) = more[len(rows) :]
+    assert (heart["task"], heart["method"], heart["jaccard"]) == ("heart", "transfer", None)
+    assert heart["plausible"]["images"] == 32
+    folders = {path.name for path in (workdir / "seed0/heart").iterdir() if path.is_dir()}
+    assert folders == {"pretraining", "transfer", "overlays"}
+    assert "heart: " in table2.screen(more)
 
 
 def test_fine_tuning_without_labels_is_the_segmenter_as_it_is(finished, tfds_dir):
@@ -154,6 +183,7 @@ def row(method="transfer", label_frac=0.0, mean=90.0, backend="munit", images=28
         "seed": 0,
         "converged": True if method == "transfer" else None,
         "restarts": 0 if method == "transfer" else None,
+        "plausible": {"count": 25, "images": images, "per_image": {}},
         "device": "cpu",
         "commit": "c",
         "jaccard": metric,
@@ -202,7 +232,13 @@ def test_converged_seeds_are_counted_with_and_without_help():
     seeds = [row(), row() | {"seed": 1, "restarts": 1}, row() | {"seed": 2, "restarts": 2, "converged": False}]
     counts = {"seeds": 3, "alone": 1, "helped": 2}
     assert report_table2.stability([*seeds, row("fine_tuning")]) == {("lungs", "paper", 128, "munit", 0.0): counts}
-    assert report_table2.markdown(seeds).endswith("| paper, lungs, 128 px | munit | 0 % | 3 | 1 | 2 |")
+    assert "| paper, lungs, 128 px | munit | 0 % | 3 | 1 | 2 |" in report_table2.markdown(seeds)
+
+
+def test_tasks_without_labels_have_a_count_of_plausible_masks():
+    heart = row() | {"task": "heart", "jaccard": None, "dice": None}
+    assert "| paper, heart, 128 px, seed 0 | transfer, munit | 25 of 28 |" in report_table2.markdown([*ROWS, heart])
+    assert "paper, unet, heart" not in report_table2.markdown([*ROWS, heart])
 
 
 def test_rows_are_read_checked_and_replaced(tmp_path):
