@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_jax import figure7, figure8, report_table1, report_table2
-from cxr_jax.rows import RowsError
+from cxr_jax.rows import RowsError, markdown_table, with_spread
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path("docs/results")
@@ -20,6 +20,13 @@ DOCUMENTS = ("README.md", "docs/RESULTS.md")
 REQUIRED = (
     "name", "command", "config", "seed", "commit", "device", "source", "target", "label_frac", "image_size", "test"
 )  # fmt: skip
+COLUMNS = {
+    "M_A on the source": ("source", "jaccard"),
+    "M_A on the target": ("source_only", "jaccard"),
+    "transfer": ("transfer", "jaccard"),
+    "M_A on the target, tidied": ("source_only", "jaccard_tidied"),
+    "transfer, tidied": ("transfer", "jaccard_tidied"),
+}
 MARKERS = "<!-- {}: python -m cxr_jax.report -->", "<!-- end of {} -->"
 LATEX = "docs/table1.tex"
 TABLES = {"table 1": report_table1, "table 2": report_table2}  # by the section of docs/RESULTS.md
@@ -74,30 +81,19 @@ def _read(path: Path) -> dict[str, Any]:
 
 def table(results: Sequence[dict[str, Any]]) -> str:
     """Return the Markdown table of runs: Jaccard, mean and standard deviation over test images, in percent."""
-    lines = [
-        "| run | task | source to target | labels | size | M_A on the source | M_A on the target | transfer |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = ["run", "task", "source to target", "labels", "size", *COLUMNS]
+    lines = []
     for row in results:
-        scores = [_score(row["test"], part) for part in ("source", "source_only", "transfer")]
-        route = f"{row['source']} to {row['target']}"
-        share, size = f"{100 * row['label_frac']:g} %", f"{row['image_size']}"
-        cells = [
-            f"[{row['name']}](RESULTS_FOLDER/{row['name']}.json)",
-            row["config"]["task"],
-            route,
-            share,
-            size,
-            *scores,
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        names = [f"[{row['name']}](RESULTS_FOLDER/{row['name']}.json)", row["config"]["task"]]
+        setting = [f"{row['source']} to {row['target']}", f"{100 * row['label_frac']:g} %", f"{row['image_size']}"]
+        lines.append([*names, *setting, *(_score(row["test"], *path) for path in COLUMNS.values())])
+    return markdown_table(head, lines)
 
 
-def _score(test: dict[str, Any], part: str) -> str:
-    if part not in test:
+def _score(test: dict[str, Any], part: str, metric: str) -> str:
+    if metric not in test.get(part, {}):
         return "-"
-    return f"{test[part]['jaccard']['mean']:.2f} ± {test[part]['jaccard']['std']:.2f}"
+    return with_spread(test[part][metric]["mean"], test[part][metric]["std"])
 
 
 def insert(document: str, section: str, content: str, name: str = "document") -> str:
