@@ -8,7 +8,7 @@ images alone say it, epoch by epoch:
 - `balance`: the mean loss of both discriminators. 0.5 where they cannot tell real from translated, 0 where they
   always can and the translator learns nothing from them.
 - `agreement`: Jaccard, in percent, of M_A on a and on the translation of a that it is shown after the transfer.
-- `sane`: the share, in percent, of target images whose masks can be the organ (`cxr_jax.plausibility`).
+- `sane`: the share, in percent, of target images whose masks, tidied, can be the organ (`cxr_jax.plausibility`).
 """
 
 import json
@@ -25,6 +25,7 @@ from cxr_jax.data import sampling
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.plans import Convergence
 from cxr_jax.plausibility import Shape
+from cxr_jax.postprocessing import tidied
 from cxr_jax.training import Trained, TrainingDiverged
 from cxr_jax.views import Views
 
@@ -54,7 +55,7 @@ def measure(views: Views, model: Any, source: Radiographs, target: Radiographs, 
     return {
         "cycle_error": float(np.mean(errors)),
         "agreement": float(jnp.mean(metrics.jaccard(shown, direct))),
-        "sane": 100.0 * float(shape.plausible(found).mean()),
+        "sane": 100.0 * float(shape.plausible(tidied(found, shape.parts)).mean()),
     }
 
 

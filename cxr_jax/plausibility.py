@@ -37,13 +37,18 @@ class Shape:
         areas, centres = (np.stack(values) for values in zip(*typical, strict=True))
         return cls((areas.min(axis=0), areas.max(axis=0)), (centres.min(axis=0), centres.max(axis=0)))
 
+    @property
+    def parts(self) -> int:
+        """The number of parts."""
+        return len(self.areas[0])
+
     def plausible(self, masks: Masks) -> Bool[np.ndarray, " n"]:
         """Tell which masks have all parts of the organ, each of a sane area in a sane place, and little else."""
         return np.array([self._plausible(mask[..., 0]) for mask in masks])
 
     def _plausible(self, mask: Mask) -> bool:
-        areas, centres = _parts(mask, len(self.areas[0]))
-        if len(areas) < len(self.areas[0]):
+        areas, centres = _parts(mask, self.parts)
+        if len(areas) < self.parts:
             return False
         large = (areas >= self.areas[0] / AREA_SLACK) & (areas <= self.areas[1] * AREA_SLACK)
         placed = (centres >= self.centres[0] - PLACE_SLACK) & (centres <= self.centres[1] + PLACE_SLACK)
