@@ -44,6 +44,7 @@ def get_config(preset: str = "") -> ConfigDict:
     config.target = "montgomery"
     config.image_size = 256
     config.trim = True
+    config.negated = ()
     config.fold = 0
     config.label_frac = 0.0
     config.segmenter = {"name": "unet", "width": 64, "depth": 4}

@@ -29,6 +29,8 @@ def check_values(experiment: Experiment) -> None:
     one_of("config.source", experiment.source, DATASETS)
     if experiment.target is not None or experiment.method != "segmentation":
         one_of("config.target", experiment.target, DATASETS)
+    for name in experiment.negated:
+        one_of("config.negated", name, DATASETS)
     within("config.label_frac", experiment.label_frac, 0, 1)
     within("config.fold", experiment.fold, 0, FOLDS - 1)
     within("config.seed", experiment.seed, 0, 2**31 - 1)

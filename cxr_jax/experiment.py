@@ -203,14 +203,18 @@ def claim(workdir: Path, experiment: plans.Experiment) -> None:
 
 def load_data(experiment: plans.Experiment, data_dir: str | None, manual_dir: str | None) -> Data:
     """Load the datasets and split them; raise `ConfigError` where they lack labels that are needed."""
-    common = experiment.task, experiment.image_size, data_dir, manual_dir, experiment.trim
-    source = load(experiment.source, *common)
+
+    def read(name: str) -> Radiographs:
+        trim, negate = experiment.trim, name in experiment.negated
+        return load(name, experiment.task, experiment.image_size, data_dir, manual_dir, trim, negate)
+
+    source = read(experiment.source)
     if source.masks is None:
         raise config.ConfigError(f"config.source {source.name!r} has no labels for {experiment.task}")
     source_split = splits.split(source.ids, experiment.fold, experiment.seed)
     if experiment.target is None:
         return Data(source, source_split, None, None, np.zeros(0, bool))
-    target = load(experiment.target, *common)
+    target = read(experiment.target)
     if target.masks is None:
         if experiment.label_frac > 0:
             raise config.ConfigError(

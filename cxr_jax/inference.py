@@ -46,6 +46,8 @@ class Predictor:
         frame = body_frame(image) if self.experiment.trim else WHOLE
         size = self.experiment.image_size
         prepared = normalise(resize(image[frame], size))[None, ..., None]
+        if (self.experiment.target or self.experiment.source) in self.experiment.negated:
+            prepared = 255 - prepared
         mask = np.zeros(image.shape, bool)
         inside = np.asarray((self.tidy if tidy else self.predict)(prepared), np.float32)[0, ..., 0]
         mask[frame] = resize(inside, mask[frame].shape) >= 0.5

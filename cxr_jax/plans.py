@@ -75,6 +75,7 @@ class Experiment:
     target: str | None  # None: the segmenter is tested on the source alone
     image_size: int
     trim: bool  # whether the images' black frames are cut off first
+    negated: tuple[str, ...]  # datasets whose images are shown as negatives: bones dark
     fold: int
     label_frac: float
     segmenter: Mapping[str, Any]
@@ -96,6 +97,7 @@ class Table1:
     source: str
     image_size: int
     trim: bool
+    negated: tuple[str, ...]
     segmenters: Mapping[str, Mapping[str, Any]]  # sizes by name
     tasks: tuple[str, ...]
     folds: tuple[int, ...]
@@ -116,6 +118,7 @@ class Table1:
                 target=None,
                 image_size=self.image_size,
                 trim=self.trim,
+                negated=self.negated,
                 fold=fold,
                 label_frac=0.0,
                 segmenter={"name": name, **sizes},

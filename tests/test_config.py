@@ -65,6 +65,7 @@ def test_the_paper_protocol_is_the_default():
         ("munit.weights.cylce", 1.0, "config.munit.weights must name"),
         ("augmentation.scale", (1.2, 0.8), "config.augmentation.scale must be in"),
         ("augmentation.scale", 0.8, "config.augmentation.scale must be 2 numbers"),
+        ("negated", ("jrst",), "config.negated must be one of jsrt, montgomery"),
         ("colour", 3, "config.colour is unknown; the fields of config are method, seed"),
     ],
 )

@@ -148,6 +148,10 @@ def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
         predictor(np.zeros((4, 4, 3)))
     rough = dataclasses.replace(predictor, predict=lambda images: np.random.default_rng(0).random(images.shape) < 0.4)
     assert ndimage.label(rough(framed, tidy=True))[1] <= 2 < ndimage.label(rough(framed))[1]
+    bright = dataclasses.replace(predictor, predict=lambda images: images > 127)
+    dark = dataclasses.replace(bright, experiment=tiny.experiment(negated=("phantom/b",)))
+    assert not (bright(framed) & dark(framed)).any()
+    assert (bright(framed) | dark(framed)).mean() > 0.5
     whole = dataclasses.replace(predictor, experiment=tiny.experiment(trim=False), predict=np.ones_like)(framed)
     assert whole.all()  # where images are not trimmed, their frames are segmented too
     segmenter = inference.restore(workdir / "pretraining")
