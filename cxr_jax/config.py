@@ -54,7 +54,10 @@ def _table2(plain: dict[str, Any]) -> Table2:
         checks.one_of("config.methods", method, ("transfer", *checks.BASELINES))
     if table.experiment.task in table.qualitative:
         raise ConfigError(f"config.qualitative must not name config.task, {table.experiment.task!r}, too")
-    for experiment in table.experiments().values():
+    cells = table.experiments()
+    if not cells:
+        raise ConfigError("config.methods and config.label_fracs leave no cell: nothing is learned from scratch at 0 %")
+    for experiment in cells.values():
         checks.check_values(experiment)
     return table
 

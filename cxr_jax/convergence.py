@@ -5,10 +5,10 @@ images alone say it, epoch by epoch:
 
 - `cycle_error`: mean |G_BA(G_AB(a)) - a| and |G_AB(G_BA(b)) - b|, as a share of the mean distance of the images from
   their own means. 0 is perfect; at 1 a uniform grey would do as well.
-- `balance`: the mean loss of both discriminators. 0.5 where they cannot tell real from translated, 0 where they
-  always can and the translator learns nothing from them.
+- `balance`: the mean loss of both discriminators, a scale. 0.5 where they cannot tell real from translated, 0 where
+  they always can and the translator learns nothing from them.
 - `agreement`: Jaccard, in percent, of M_A on a and on the translation of a that it is shown after the transfer.
-- `sane`: the share, in percent, of target images whose masks, tidied, can be the organ (`cxr_jax.plausibility`).
+- `sane`: the share, in percent, of target images whose tidied masks can be the organ (`cxr_jax.plausibility`).
 """
 
 import json
@@ -21,8 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from cxr_jax import evaluation, journal, metrics
+from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.data import sampling
 from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.files import write
 from cxr_jax.plans import Convergence
 from cxr_jax.plausibility import Shape
 from cxr_jax.postprocessing import tidied
@@ -59,17 +61,27 @@ def measure(views: Views, model: Any, source: Radiographs, target: Radiographs, 
     }
 
 
-def judge(folder: Path, outcome: Trained | TrainingDiverged, limits: Convergence, *, supervised: bool) -> Verdict:
-    """Return the verdict on a stage from the log in its folder; masks are judged once M_A takes part."""
+def judge(
+    folder: Path, outcome: Trained | TrainingDiverged, limits: Convergence, *, scales: int, supervised: bool
+) -> Verdict:
+    """Return the verdict on a stage from the log in its folder; masks are judged once M_A takes part.
+
+    `scales` is the number of each discriminator's. Raises `CheckpointError` where the log lacks the chosen epoch.
+    """
     if isinstance(outcome, TrainingDiverged):
         return Verdict(0, [str(outcome)])
-    (row,) = [row for row in journal.read(folder / "scalars.jsonl") if row["epoch"] == outcome.epoch]
-    return Verdict(outcome.epoch, faults(row, limits, supervised=supervised))
+    rows = {row["epoch"]: row for row in journal.read(folder / "scalars.jsonl")}
+    if outcome.epoch not in rows:
+        raise CheckpointError(
+            f"{folder / 'scalars.jsonl'} lacks epoch {outcome.epoch}, of which there is a checkpoint: restore the log, "
+            f"or remove {folder} to train the stage again"
+        )
+    return Verdict(outcome.epoch, faults(rows[outcome.epoch], limits, scales=scales, supervised=supervised))
 
 
-def faults(row: Mapping[str, float], limits: Convergence, *, supervised: bool) -> list[str]:
+def faults(row: Mapping[str, float], limits: Convergence, *, scales: int, supervised: bool) -> list[str]:
     """Return what is wrong with an epoch, given its line of the log, in words."""
-    balance = (row["discriminator_a"] + row["discriminator_b"]) / 2
+    balance = (row["discriminator_a"] + row["discriminator_b"]) / (2 * scales)
     low, high = limits.balance
     found = []
     if not row["cycle_error"] <= limits.cycle_error:
@@ -95,11 +107,17 @@ def set_aside(folder: Path, trial: int) -> None:
 def record(folder: Path, verdict: Verdict, restarts: int) -> None:
     """Write down, in a stage's folder, whether it converged."""
     content = {"converged": not verdict.faults, "restarts": restarts, **verdict._asdict()}
-    (folder / FILE).write_text(json.dumps(content, indent=1) + "\n")
+    write(folder / FILE, json.dumps(content, indent=1) + "\n")
 
 
 def recorded(*folders: Path) -> dict[str, Any]:
-    """Return `converged`, `restarts` and the `faults` of stages taken together."""
+    """Return `converged`, `restarts` and the `faults` of stages taken together.
+
+    Raises `CheckpointError` for a stage that has not been judged.
+    """
+    for folder in folders:
+        if not (folder / FILE).exists():
+            raise CheckpointError(f"stage {folder} is not finished: give the command with --mode=train")
     records = [json.loads((folder / FILE).read_text()) for folder in folders]
     return {
         "converged": all(record["converged"] for record in records),

@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 from flax import nnx
 
-from cxr_jax import config, convergence, inference, plans, results, segmentation, transfer
+from cxr_jax import checkpoints, config, convergence, plans, results, segmentation, transfer
 from cxr_jax.data import splits
 from cxr_jax.data.radiographs import Radiographs, load
 from cxr_jax.plausibility import Shape
@@ -156,9 +156,14 @@ def evaluate(
 
 def evaluate_run(run: Run, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
     """Do the same for a run, which may go on from others."""
-    inference.restore(run.outcome)  # what is missing is told before data are prepared
+    checkpoints.require_finished(run.outcome / "checkpoints", _epochs(run))  # told before data are prepared
     claim(run.workdir, run.experiment)
     return test(run, load_data(run.experiment, data_dir, manual_dir))
+
+
+def _epochs(run: Run) -> int:
+    """Return the epochs of the stage whose model is the run's outcome."""
+    return getattr(run.experiment, run.outcome.name).epochs
 
 
 def test(run: Run, data: Data) -> dict[str, Any]:

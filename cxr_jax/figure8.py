@@ -34,7 +34,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         for name, (method, curve) in curves(found[setting]).items():
             _plot(axis, places, curve, COLOURS[method], name, "-")
         axis.set_xticks(range(len(places)), [f"{100 * share:g}" for share in places])
-        title = "" if setting is None else "{}, {}, {} px, seed {}, {}".format(*setting)
+        title = "" if setting is None else "{} to {}, {}, {}, {} px, seed {}, {}".format(*setting)
         axis.set(title=title, xlabel="labelled share of the target's training images, %", ylabel="Jaccard, %")
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small", loc="lower right")

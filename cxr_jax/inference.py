@@ -70,7 +70,13 @@ def restore(directory: str | Path) -> Predictor:
         )
     folder = stages[0] / "checkpoints"
     checkpoint = folder / str(checkpoints.best_epoch(folder))
-    experiment = config.parse(checkpoints.read_about(checkpoint)["config"])
+    try:
+        experiment = config.parse(checkpoints.read_about(checkpoint)["config"])
+    except config.ConfigError as error:
+        raise checkpoints.CheckpointError(
+            f"checkpoint {checkpoint} is of another version of this project ({error}): restore it with the commit that "
+            "its run's results.json names"
+        ) from error
     translates = stages[0].name not in segmentation.STREAMS
     model, predict = (_translated if translates else _direct)(experiment, checkpoint)
     return Predictor(experiment, int(checkpoint.name), model, predict)

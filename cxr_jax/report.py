@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--add", metavar="NAME=WORKDIR", action="append", default=[])
     for report in TABLES.values():
         parser.add_argument(f"--add-{report.ROWS.name}", metavar="WORKDIR", action="append", default=[], type=Path)
+    parser.add_argument("--mix", action="store_true", help="let rows of several commits or configs stand in one table")
     arguments = parser.parse_args()
     try:
         for pair in arguments.add:
@@ -138,7 +139,7 @@ def main() -> None:
             add(name, Path(workdir), ROOT / RESULTS)
         for report in TABLES.values():
             for workdir in getattr(arguments, f"add_{report.ROWS.name}"):
-                report.ROWS.add(workdir, ROOT / RESULTS / report.ROWS.file)
+                report.ROWS.add(workdir, ROOT / RESULTS / report.ROWS.file, mix=arguments.mix)
         documents = written(ROOT)
     except (ReportError, RowsError) as error:
         parser.error(str(error))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cxr_jax.published import OVER_FOLDS, TABLE1
-from cxr_jax.rows import Row, Table, markdown_table, with_spread
+from cxr_jax.rows import MADE, Row, Table, markdown_table, with_spread
 from cxr_jax.statistics import holm
 
 ORGANS = ("lungs", "heart", "clavicles")
@@ -14,7 +14,8 @@ DISTANCES = {"hd95_mm": "HD95, mm", "assd_mm": "ASSD, mm"}
 ROWS = Table(
     name="table1",
     identity=("segmenter", "organ", "protocol", "image_size", "seed"),
-    required=("segmenter", "organ", "protocol", "image_size", "folds", "seed", "device", "commit"),
+    required=("segmenter", "organ", "protocol", "image_size", "folds", "seed", "device", *MADE),
+    varying=("segmenter", "task", "fold", "seed", "critic"),
     metrics=dict.fromkeys(METRICS, ("mean", "std_folds", "std_images", "t_95_folds", "bootstrap_95", "per_image")),
 )
 COLUMNS = [f"{organ} {metric}" for organ in ORGANS for metric in METRICS]

@@ -3,17 +3,20 @@
 from collections.abc import Mapping, Sequence
 
 from cxr_jax.published import TABLE2
-from cxr_jax.rows import Row, Table, markdown_table, with_spread
+from cxr_jax.rows import MADE, Row, Table, markdown_table, with_spread
 from cxr_jax.statistics import holm
 
+PAPERS = "transfer, munit"  # the column of the paper's own transfer
 METHODS = {"transfer": "transfer", "fine_tuning": "fine-tuning", "from_scratch": "from scratch"}
+SETTING = ("source", "target", "task", "protocol", "image_size", "seed", "segmenter")
 ROWS = Table(
     name="table2",
-    identity=("task", "protocol", "image_size", "seed", "segmenter", "method", "backend", "label_frac"),
+    identity=(*SETTING, "method", "backend", "label_frac"),
     required=(
         "method", "backend", "segmenter", "task", "label_frac", "labelled_images", "image_size", "protocol", "seed",
-        "converged", "restarts", "plausible", "device", "commit",
+        "converged", "restarts", "plausible", "device", *MADE,
     ),
+    varying=("method", "task", "label_frac", "seed", "translator", "transfer.weights", "transfer.image_pool"),
     metrics=dict.fromkeys(("jaccard", "dice"), ("mean", "std", "per_image")),
 )  # fmt: skip
 NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table2 WORKDIR` adds those of a finished run."
@@ -42,7 +45,7 @@ def settings(rows: Sequence[Row]) -> dict[Setting, dict[float, dict[str, Row]]]:
     """Return the rows by setting, share of labels and column: a baseline's name, or transfer with its backend."""
     found = {}
     for row in sorted(rows, key=ROWS.key):
-        setting = tuple(row[name] for name in ("task", "protocol", "image_size", "seed", "segmenter"))
+        setting = tuple(row[name] for name in SETTING)
         found.setdefault(setting, {}).setdefault(row["label_frac"], {})[column(row)] = row
     return found
 
@@ -54,22 +57,19 @@ def column(row: Row) -> str:
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     order = list(METHODS.values())
-    return sorted({column(row) for row in rows}, key=lambda name: (order.index(name.split(",")[0]), name))
+    return sorted({PAPERS, *map(column, rows)}, key=lambda name: (order.index(name.split(",")[0]), name))
 
 
 def _lines(rows: Sequence[Row]) -> list[list[str]]:
     columns = _columns(rows)
     lines = []
-    for (task, protocol, size, seed, segmenter), shares in settings(rows).items():
+    for (_, target, task, protocol, size, seed, segmenter), shares in settings(rows).items():
         for share, cells in sorted(shares.items()):
-            names = [f"{protocol}, {segmenter}, {task}, seed {seed}", str(size), f"{100 * share:g} %"]
+            names = [f"{protocol}, {segmenter}, {target} {task}, seed {seed}", str(size), f"{100 * share:g} %"]
             count = str(next(iter(cells.values()))["labelled_images"])
             lines.append([*names, count, *(_score(cells.get(name)) for name in columns)])
     for share, published in TABLE2.items():
-        cells = {
-            f"{METHODS[method]}, munit" if method == "transfer" else METHODS[method]: cell
-            for method, cell in published.items()
-        }
+        cells = {PAPERS if method == "transfer" else METHODS[method]: cell for method, cell in published.items()}
         scores = [with_spread(*cells[name]) if name in cells else "" for name in columns]
         lines.append(["published, lungs", "256", f"{100 * share:g} %", "", *scores])
     return lines
@@ -106,11 +106,18 @@ def _gains(rows: Sequence[Row]) -> str:
     head = ["pair", "protocol", "labels", "difference, points", "p (Holm)", "effect", "images"]
     lines = []
     for gain in gains(rows):
-        _, protocol, size, seed, _ = gain["setting"]
+        _, target, task, protocol, size, seed, segmenter = gain["setting"]
         test, p = gain["test"], f"{gain['p_holm']:.4f}" if gain["p_holm"] >= 0.0001 else "< 0.0001"
         pair = f"{gain['one']} less {gain['other']}"
         numbers = [f"{test.difference:+.2f}", p, f"{test.effect:+.2f}", str(test.count)]
-        lines.append([pair, f"{protocol}, {size} px, seed {seed}", f"{100 * gain['share']:g} %", *numbers])
+        lines.append(
+            [
+                pair,
+                f"{protocol}, {segmenter}, {target} {task}, {size} px, seed {seed}",
+                f"{100 * gain['share']:g} %",
+                *numbers,
+            ]
+        )
     return markdown_table(head, lines) if lines else "No two methods were tested at the same share of labels."
 
 
@@ -119,7 +126,12 @@ def stability(rows: Sequence[Row]) -> dict[tuple, dict[str, int]]:
     found = {}
     for row in rows:
         if row["method"] == "transfer":
-            key = row["task"], row["protocol"], row["image_size"], row["backend"], row["label_frac"]
+            key = (
+                *(
+                    row[name]
+                    for name in ("target", "task", "protocol", "image_size", "segmenter", "backend", "label_frac")
+                ),
+            )
             counts = found.setdefault(key, {"seeds": 0, "alone": 0, "helped": 0})
             counts["seeds"] += 1
             counts["alone"] += row["converged"] and not row["restarts"]
@@ -129,17 +141,22 @@ def stability(rows: Sequence[Row]) -> dict[tuple, dict[str, int]]:
 
 def _stability(rows: Sequence[Row]) -> str:
     lines = [
-        [f"{protocol}, {task}, {size} px", backend, f"{100 * share:g} %", *(str(count) for count in counts.values())]
-        for (task, protocol, size, backend, share), counts in stability(rows).items()
+        [
+            f"{protocol}, {target} {task}, {size} px",
+            f"{segmenter}, {backend}",
+            f"{100 * share:g} %",
+            *map(str, counts.values()),
+        ]
+        for (target, task, protocol, size, segmenter, backend, share), counts in stability(rows).items()
     ]
-    head = ["protocol", "translator", "labels", "seeds", "converged by themselves", "with restarts"]
+    head = ["protocol", "M_A and translator", "labels", "seeds", "converged by themselves", "with restarts"]
     return markdown_table(head, lines) if lines else "No transfer is among them."
 
 
 def _plausible(rows: Sequence[Row]) -> str:
     lines = [
         [
-            f"{row['protocol']}, {row['task']}, {row['image_size']} px, seed {row['seed']}",
+            f"{row['protocol']}, {row['target']} {row['task']}, {row['image_size']} px, seed {row['seed']}",
             column(row),
             f"{row['plausible']['count']} of {row['plausible']['images']}",
         ]

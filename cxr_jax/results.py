@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cxr_jax import config, evaluation, inference, pictures, plans
+from cxr_jax import config, evaluation, files, inference, pictures, plans
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.plausibility import Shape
 
@@ -128,7 +128,5 @@ def screen(results: dict[str, Any]) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a killed process leaves the old file or the new one, never half of one."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
+    """Write JSON, whole or not at all."""
+    files.write(path, json.dumps(content, indent=1) + "\n")

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxr_jax.config import differences
 from cxr_jax.statistics import PairedTest, paired_test
+
+MADE = ("commit", "config", "data")  # how a row was made
 
 Row = Mapping[str, Any]
 
@@ -22,6 +25,7 @@ class Table:
     name: str  # table1: of the file, the config and the report's option
     identity: tuple[str, ...]  # the fields that tell cells apart
     required: tuple[str, ...]
+    varying: tuple[str, ...]  # the fields of their configs in which cells may differ
     metrics: Mapping[str, tuple[str, ...]]  # fields of each metric, which is null where there are no labels
 
     @property
@@ -57,10 +61,11 @@ class Table:
             seen.add(self.key(row))
         return rows
 
-    def add(self, workdir: Path, path: Path) -> None:
+    def add(self, workdir: Path, path: Path, *, mix: bool = False) -> None:
         """Put the rows of a finished run into `path`, in place of older rows of the same cells.
 
-        Raises `RowsError` where there are none, or for a faulty file, and then leaves `path` as it is.
+        Raises `RowsError` where there are none, for a faulty file, and, unless told to `mix`, where rows of one
+        protocol and size are of several commits, configs or data; then it leaves `path` as it is.
         """
         if not (workdir / self.file).exists():
             raise RowsError(
@@ -68,7 +73,24 @@ class Table:
                 f"configs/{self.name}.py; a single run is added with --add NAME=WORKDIR"
             )
         rows = {self.key(row): row for row in (*self.read(path), *self.read(workdir / self.file))}
+        found = [] if mix else self.mixtures(list(rows.values()))
+        if found:
+            raise RowsError(
+                f"{path} would mix what was not made alike:\n  " + "\n  ".join(found) + "\n"
+                "Make all cells of a protocol and size with one commit and config, or tell it to mix them (--mix)"
+            )
         path.write_text(json.dumps([rows[key] for key in sorted(rows)], indent=1) + "\n")
+
+    def mixtures(self, rows: Sequence[Row]) -> list[str]:
+        """Return a line for each way in which rows of one protocol and size were not made alike."""
+        first, found = {}, {}
+        for row in rows:
+            group = row["protocol"], row["image_size"]
+            one, other = ({name: made[name] for name in MADE} for made in (first.setdefault(group, row), row))
+            for line in differences(one, other, f"{group[0]}, {group[1]} px"):
+                if not any(f".config.{name}" in line.partition(":")[0] for name in self.varying):
+                    found[line] = None
+        return list(found)
 
     def compare(self, one: Row, other: Row) -> PairedTest:
         """Return the paired test of two cells' Jaccard; raise `RowsError` where their test images differ."""

@@ -180,7 +180,8 @@ def make_supervised_step(
 
     `looks` weighs the looks in which M_A is shown an image. In the look of A, the paper's, A's images are
     recovered samples G_BA(G_AB(a)) and B's are translated ones G_BA(b), where they have a label. In the look of
-    B, which the paper does not have, they are G_AB(a) and b. Without `target_labels` nothing of B enters.
+    B, which the paper does not have, they are G_AB(a) and b. Without `target_labels` no mask of B
+    enters, and no image of B but for its style where the translator asks for that.
     `perturb` is the augmentation of intensities in front of M_A, which must stay differentiable.
     """
     shown = {look: weight for look, weight in looks.items() if weight > 0}

@@ -66,7 +66,7 @@ def _row(table: plans.Table1, segmenter: str, task: str, seed: int, folds: list[
         "folds": list(table.folds),
         "seed": seed,
         "device": first["device"],
-        "commit": first["commit"],
+        "commit": ", ".join(sorted({fold["commit"] for fold in folds})),
         "commands": sorted({fold["command"] for fold in folds}),
         "config": first["config"],
         "data": first["data"],

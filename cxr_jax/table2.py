@@ -40,9 +40,9 @@ def _cells(table: plans.Table2, workdir: Path) -> list[Run]:
     ]
 
 
-def _kind(cell: Run) -> tuple[str, str]:
-    """Return what cells that train together have in common."""
-    return cell.experiment.task, cell.experiment.method
+def _kind(cell: Run) -> tuple[str, str, bool]:
+    """Return what cells that train together have in common: without labels, no image of B goes through M_A."""
+    return cell.experiment.task, cell.experiment.method, cell.experiment.label_frac > 0
 
 
 def _write(table: plans.Table2, workdir: Path) -> list[dict[str, Any]]:
@@ -63,6 +63,8 @@ def _row(protocol: str, cell: Run, found: dict[str, Any]) -> dict[str, Any]:
         "backend": experiment.translator["name"] if experiment.method == "transfer" else None,
         "segmenter": experiment.segmenter["name"],
         "task": experiment.task,
+        "source": experiment.source,
+        "target": experiment.target,
         "label_frac": experiment.label_frac,
         "protocol": protocol,
         "converged": found.get("converged"),
@@ -75,18 +77,19 @@ def _row(protocol: str, cell: Run, found: dict[str, Any]) -> dict[str, Any]:
 
 def screen(rows: list[dict[str, Any]]) -> str:
     """Return the table for the terminal: Jaccard, mean and spread over test images, a line a share of labels."""
+    task = rows[0]["task"]  # the table's; others follow it
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    cells = {(row["seed"], row["label_frac"], row["method"]): row for row in rows if row["jaccard"]}
+    cells = {(row["seed"], row["label_frac"], row["method"]): row for row in rows if row["task"] == task}
     lines = [f"{rows[0]['protocol']}, {rows[0]['image_size']} px   " + "".join(f"{name:>20}" for name in methods)]
     for seed, share in sorted({key[:2] for key in cells}):
         scores = "".join(f"{_score(cells.get((seed, share, method), {})):>20}" for method in methods)
         lines.append(f"  seed {seed}, {100 * share:6.2f} %  {scores}")
     for row in rows:
-        if not row["jaccard"]:
+        if row["task"] != task:
             found = row["plausible"]
             lines.append(f"  seed {row['seed']}, {row['task']}: {found['count']} of {found['images']} masks plausible")
     return "\n".join(lines)
 
 
 def _score(row: dict[str, Any]) -> str:
-    return f"{row['jaccard']['mean']:.2f} +/- {row['jaccard']['std']:.2f}" if row else "-"
+    return f"{row['jaccard']['mean']:.2f} +/- {row['jaccard']['std']:.2f}" if row.get("jaccard") else "-"

@@ -83,13 +83,14 @@ class Transfers:
         and its record says so; one whose losses are not even finite raises `TrainingDiverged` at last.
         """
         limits, outcomes, pending = self.settings.convergence, {}, list(self.jobs)
+        scales = self.experiment.discriminator.get("scales", 1)
         while pending:
             trials = [convergence.failures(job.workdir / name) for job in pending]
             members = [self._member(name, job, start(job, trial)) for job, trial in zip(pending, trials, strict=True)]
             again = []
             for job, trial, outcome in zip(pending, trials, self._attempt(name, members), strict=True):
                 folder = job.workdir / name
-                verdict = convergence.judge(folder, outcome, limits, supervised=name == "transfer")
+                verdict = convergence.judge(folder, outcome, limits, scales=scales, supervised=name == "transfer")
                 if verdict.faults and trial < limits.restarts:
                     logging.warning("%s: %s; starting again", folder, "; ".join(verdict.faults))
                     convergence.set_aside(folder, trial)
@@ -147,7 +148,10 @@ class Transfers:
 
 
 def _reference(views: Views, translator: Any, pools: iteration.Pools) -> Any:
-    """Return the translator's mean reference codes of the training images of either dataset, one row each."""
-    count = min(len(pools.a), len(pools.b))
-    codes = evaluation.in_batches(partial(views.reference, translator), pools.a[:count], pools.b[:count])
-    return jax.tree.map(lambda code: code.mean(axis=0, keepdims=True), codes)
+    """Return, by domain, the mean of the translator's reference codes of all its training images, as one row."""
+    counts = {"a": len(pools.a), "b": len(pools.b)}
+    rows = np.arange(max(counts.values()))  # the smaller dataset comes round again, which is not counted
+    codes = evaluation.in_batches(
+        partial(views.reference, translator), pools.a[rows % counts["a"]], pools.b[rows % counts["b"]]
+    )
+    return {domain: code[: counts[domain]].mean(axis=0, keepdims=True) for domain, code in codes.items()}

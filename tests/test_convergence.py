@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cxr_jax import config, convergence, journal, results, segmentation, transfer
+from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.plans import Convergence
 from cxr_jax.plausibility import Shape
@@ -39,10 +40,23 @@ def two_lungs(height: int = 20) -> np.ndarray:
     ],
 )
 def test_every_fault_is_told(change, fault):
-    found = convergence.faults(HEALTHY | change, LIMITS, supervised=True)
+    found = convergence.faults(HEALTHY | change, LIMITS, scales=1, supervised=True)
     assert (found == []) if fault is None else (len(found) == 1 and found[0].startswith(fault))
-    unsupervised = convergence.faults(HEALTHY | change, LIMITS, supervised=False)
+    unsupervised = convergence.faults(HEALTHY | change, LIMITS, scales=1, supervised=False)
     assert bool(unsupervised) == bool({"cycle_error", "discriminator_a"} & set(change))
+
+
+def test_the_balance_is_that_of_one_scale():
+    three = HEALTHY | {"discriminator_a": 1.5, "discriminator_b": 1.6}
+    assert convergence.faults(three, LIMITS, scales=3, supervised=True) == []
+    assert convergence.faults(three, LIMITS, scales=1, supervised=True)
+
+
+def test_a_stage_without_its_log_or_its_verdict_is_told(tmp_path):
+    with pytest.raises(CheckpointError, match=r"scalars\.jsonl lacks epoch 3, of which there is a checkpoint"):
+        convergence.judge(tmp_path, Trained(3, 0.0, None, None), LIMITS, scales=1, supervised=True)
+    with pytest.raises(CheckpointError, match="is not finished: give the command with --mode=train"):
+        convergence.recorded(tmp_path)
 
 
 class Pretended(Views):

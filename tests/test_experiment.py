@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cxr_jax import checkpoints, config, experiment, inference, iteration, training
+from cxr_jax import checkpoints, config, experiment, inference, iteration, segmentation, transfer
 from cxr_jax import results as results_module
 from cxr_jax.data import radiographs
 from tests import tiny
@@ -73,7 +73,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path, tfd
 
 def test_evaluate_gives_the_same_figures_and_trains_nothing(finished, tfds_dir, monkeypatch):
     workdir, results = finished
-    monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr(segmentation, "train", None)
+    monkeypatch.setattr(transfer, "attempt", None)
     again = experiment.evaluate(tiny.experiment(), workdir, tfds_dir, None)
     assert again["test"] == results["test"]
 
@@ -95,6 +96,22 @@ def test_label_free_training_never_reads_a_target_mask(finished, tmp_path, tfds_
     model, twin = (inference.restore(path).model for path in (tmp_path, finished[0]))
     for one, two in zip(jax.tree.leaves(model), jax.tree.leaves(twin), strict=True):
         np.testing.assert_array_equal(one, two)
+    for file in ("warmup/scalars.jsonl", "transfer/scalars.jsonl", "transfer/convergence.json"):
+        assert (tmp_path / file).read_text() == (finished[0] / file).read_text()
+
+
+def test_a_transfer_that_does_not_converge_starts_again_and_is_marked(tmp_path, tfds_dir):
+    limits = config.to_json(tiny.experiment())["transfer"]["convergence"] | {"cycle_error": 0.0, "restarts": 1}
+    hopeless = tiny.experiment(transfer__convergence=limits)
+    results = experiment.train(hopeless, tmp_path, tfds_dir, None)
+    assert (results["converged"], results["restarts"]) == (False, 2)
+    assert all("is above 0.0" in fault for fault in results["faults"][:1])
+    for stage in ("warmup", "transfer"):
+        first, last = ((tmp_path / name / "scalars.jsonl").read_text() for name in (f"{stage}_failed_0", stage))
+        assert first != last
+        assert len(first.splitlines()) == len(last.splitlines())
+    assert experiment.train(hopeless, tmp_path, tfds_dir, None)["test"] == results["test"]
+    assert "did not converge" in results_module.screen(results)
 
 
 def test_pools_hold_no_mask_of_an_unlabelled_image(tfds_dir):

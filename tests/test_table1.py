@@ -109,6 +109,7 @@ def row(segmenter="unet", organ="lungs", seed=0, mean=95.0, images=40) -> dict:
     folds = [{f"{fold}_{i}": float(mean + noise[i]) for i in range(fold, images, 2)} for fold in (0, 1)]
     spread = table1.spread(folds) | {"mean": mean, "std_folds": 0.5}
     fields = {"protocol": "paper", "image_size": 128, "folds": [0, 1], "device": "cpu", "commit": "abc"}
+    fields |= {"config": {"task": organ}, "data": {"jsrt": "1"}}
     return {"segmenter": segmenter, "organ": organ, "seed": seed, "jaccard": spread, "dice": spread, **fields}
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from cxr_jax import (
     segmentation,
     statistics,
     table2,
-    training,
+    transfer,
 )
 from cxr_jax.data import radiographs
 from cxr_jax.plausibility import Shape
@@ -66,6 +67,10 @@ def test_presets_are_the_grid_of_the_paper(preset):
         ({"together": 0}, "config.together must be in"),
         ({"adaptation": None}, "config.adaptation is missing; method 'fine_tuning' needs it"),
         ({"colour": 1}, "config.colour is unknown"),
+        (
+            {"methods": ("from_scratch",), "label_fracs": (0.0,)},
+            "leave no cell: nothing is learned from scratch at 0 %",
+        ),
         ({"qualitative": ("lungs",)}, "config.qualitative must not name config.task, 'lungs'"),
         ({"qualitative": ("liver",)}, "config.task must be one of lungs, heart, clavicles; found 'liver'"),
     ],
@@ -86,6 +91,12 @@ def finished(tmp_path_factory, tfds_dir):
     return workdir, table2.train(small(), workdir, tfds_dir, None)
 
 
+def verdicts(workdir, row) -> bool:
+    """Return what was recorded of the warm-up and of the transfer of a row."""
+    folders = "start/warmup", f"transfer_{100 * row['label_frac']:g}/transfer"
+    return all(json.loads((workdir / "seed0" / name / "convergence.json").read_text())["converged"] for name in folders)
+
+
 def test_every_cell_has_a_row(finished):
     workdir, rows = finished
     assert [(row["method"], row["label_frac"], row["labelled_images"]) for row in rows] == [
@@ -100,7 +111,7 @@ def test_every_cell_has_a_row(finished):
         assert row["backend"] == ("munit" if row["method"] == "transfer" else None)
         assert 0 <= row["jaccard"]["mean"] <= 100
         assert set(row["dice"]) == {"mean", "std", "per_image"}
-        assert row["converged"] in ((True, False) if row["method"] == "transfer" else (None,))
+        assert row["converged"] == (None if row["method"] != "transfer" else verdicts(workdir, row))
     assert json.loads((workdir / "table2.json").read_text()) == rows
     assert table2.screen(rows).count("+/-") == 5
 
@@ -148,12 +159,23 @@ def test_fine_tuning_without_labels_is_the_segmenter_as_it_is(finished, tfds_dir
 
 def test_a_finished_table_trains_nothing_and_is_evaluated_again(finished, tfds_dir, monkeypatch):
     workdir, rows = finished
-    monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr(transfer, "attempt", None)
     monkeypatch.setattr(segmentation, "train", None)
     assert table2.train(small(), workdir, tfds_dir, None) == rows
     assert [row["jaccard"] for row in table2.evaluate(small(), workdir, tfds_dir, None)] == [
         row["jaccard"] for row in rows
     ]
+
+
+def test_what_is_not_finished_is_trained_before_it_is_evaluated(finished, tmp_path, tfds_dir):
+    workdir, _ = finished
+    shutil.copytree(workdir / "seed0/start", tmp_path / "seed0/start")
+    with pytest.raises(checkpoints.CheckpointError, match=r"cell .*transfer_0 is not finished: give .*--mode=train"):
+        table2.evaluate(small(), tmp_path, tfds_dir, None)
+    longer = small(adaptation=config.to_json(tiny.experiment())["pretraining"] | {"epochs": 3})
+    cell = experiment.Run(longer.experiments()["seed0/fine_tuning_5"], workdir / "seed0/fine_tuning_5")
+    with pytest.raises(checkpoints.CheckpointError, match=r"ends at epoch 1 of 3: give the command with --mode=train"):
+        experiment.evaluate_run(cell, tfds_dir, None)
 
 
 def test_fine_tuning_starts_from_the_segmenter(finished):
@@ -176,6 +198,10 @@ def row(method="transfer", label_frac=0.0, mean=90.0, backend="munit", images=28
         "backend": backend if method == "transfer" else None,
         "segmenter": "unet",
         "task": "lungs",
+        "source": "jsrt",
+        "target": "montgomery",
+        "config": {"method": method, "translator": {"name": backend}, "pretraining": {"epochs": 5}},
+        "data": {},
         "label_frac": label_frac,
         "labelled_images": round(82 * label_frac),
         "image_size": 128,
@@ -199,10 +225,13 @@ ROWS = [
 ]
 
 
+SETTING = "paper, unet, montgomery lungs, 128 px, seed 0"
+
+
 def test_the_table_has_ours_beside_the_published_figures():
     lines = report_table2.markdown(ROWS).split("\n\n")[0].splitlines()
     assert lines[0].endswith("| transfer, cyclegan | transfer, munit | fine-tuning | from scratch |")
-    setting = "| paper, unet, lungs, seed 0 | 128 |"
+    setting = "| paper, unet, montgomery lungs, seed 0 | 128 |"
     assert lines[2] == f"{setting} 0 % | 0 | 89.00 ± 2.00 | 90.00 ± 2.00 | 76.00 ± 2.00 |  |"
     assert lines[3] == f"{setting} 50 % | 41 |  | 94.00 ± 2.00 | 93.50 ± 2.00 | 90.00 ± 2.00 |"
     assert lines[4] == "| published, lungs | 256 | 0 % |  |  | 88.20 ± 9.80 | 4.30 ± 4.13 |  |"
@@ -223,7 +252,7 @@ def test_gains_are_tested_image_by_image_over_all_shares():
     assert [first["p_holm"], last["p_holm"]] == pytest.approx(
         statistics.holm([first["test"].p_value, last["test"].p_value])
     )
-    assert "| transfer, munit less fine-tuning | paper, 128 px, seed 0 | 0 % | +14.00 |" in report_table2.markdown(ROWS)
+    assert f"| transfer, munit less fine-tuning | {SETTING} | 0 % | +14.00 |" in report_table2.markdown(ROWS)
     with pytest.raises(RowsError, match="cannot stand in one table"):
         report_table2.markdown([row(), row("fine_tuning", images=27)])
 
@@ -231,14 +260,16 @@ def test_gains_are_tested_image_by_image_over_all_shares():
 def test_converged_seeds_are_counted_with_and_without_help():
     seeds = [row(), row() | {"seed": 1, "restarts": 1}, row() | {"seed": 2, "restarts": 2, "converged": False}]
     counts = {"seeds": 3, "alone": 1, "helped": 2}
-    assert report_table2.stability([*seeds, row("fine_tuning")]) == {("lungs", "paper", 128, "munit", 0.0): counts}
-    assert "| paper, lungs, 128 px | munit | 0 % | 3 | 1 | 2 |" in report_table2.markdown(seeds)
+    assert list(report_table2.stability([*seeds, row("fine_tuning")]).values()) == [counts]
+    assert "| paper, montgomery lungs, 128 px | unet, munit | 0 % | 3 | 1 | 2 |" in report_table2.markdown(seeds)
 
 
 def test_tasks_without_labels_have_a_count_of_plausible_masks():
     heart = row() | {"task": "heart", "jaccard": None, "dice": None}
-    assert "| paper, heart, 128 px, seed 0 | transfer, munit | 25 of 28 |" in report_table2.markdown([*ROWS, heart])
-    assert "paper, unet, heart" not in report_table2.markdown([*ROWS, heart])
+    assert "| paper, montgomery heart, 128 px, seed 0 | transfer, munit | 25 of 28 |" in report_table2.markdown(
+        [*ROWS, heart]
+    )
+    assert "paper, unet, montgomery heart" not in report_table2.markdown([*ROWS, heart])
 
 
 def test_rows_are_read_checked_and_replaced(tmp_path):
@@ -248,6 +279,15 @@ def test_rows_are_read_checked_and_replaced(tmp_path):
         (tmp_path / "run/table2.json").write_text(json.dumps(content))
         report_table2.ROWS.add(tmp_path / "run", kept)
     assert [r["jaccard"]["mean"] for r in report_table2.ROWS.read(kept) if r["label_frac"] == 0] == [76.0, 89.0, 91.0]
+    other = row(label_frac=1.0) | {"commit": "d", "config": {"pretraining": {"epochs": 6}}}
+    (tmp_path / "run/table2.json").write_text(json.dumps([other]))
+    with pytest.raises(
+        RowsError, match=r"would mix[^$]*commit: 'c' / 'd'[^$]*config.pretraining.epochs: 5 / 6[^$]*--mix"
+    ):
+        report_table2.ROWS.add(tmp_path / "run", kept)
+    assert len(report_table2.ROWS.read(kept)) == len(ROWS)
+    report_table2.ROWS.add(tmp_path / "run", kept, mix=True)
+    assert len(report_table2.ROWS.read(kept)) == len(ROWS) + 1
     (tmp_path / "run/table2.json").write_text(json.dumps([{"method": "transfer"}]))
     with pytest.raises(RowsError, match=r"a row lacks backend, .*run configs/table2.py in its workdir again"):
         report_table2.ROWS.add(tmp_path / "run", kept)
