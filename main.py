@@ -6,7 +6,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cxr_jax import checkpoints, config, experiment, plans, platform, table1
+from cxr_jax import checkpoints, config, experiment, plans, platform, results, table1, table2
 from cxr_jax.data.radiographs import DatasetError
 from cxr_jax.training import TrainingDiverged
 
@@ -32,6 +32,12 @@ USER_ERRORS = (
     TrainingDiverged,
 )
 
+KINDS = {
+    plans.Experiment: (experiment, results.screen),
+    plans.Table1: (table1, table1.screen),
+    plans.Table2: (table2, table2.screen),
+}
+
 
 def main(argv: list[str]) -> None:
     """Check what was asked for, do it, and print the summary."""
@@ -43,9 +49,9 @@ def main(argv: list[str]) -> None:
     try:
         plan = config.parse(CONFIG.value)
         workdir = Path(WORKDIR.value or default_workdir())
-        kind = table1 if isinstance(plan, plans.Table1) else experiment
+        kind, screen = KINDS[type(plan)]
         run = {"train": kind.train, "evaluate": kind.evaluate}[MODE.value]
-        summary = kind.screen(run(plan, workdir, DATA_DIR.value, MANUAL_DIR.value))
+        summary = screen(run(plan, workdir, DATA_DIR.value, MANUAL_DIR.value))
     except USER_ERRORS as error:
         raise app.UsageError(str(error)) from error
     print(summary)

@@ -33,6 +33,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.source = base.source
     config.image_size = base.image_size
     config.trim = base.trim
+    config.negated = base.negated
     config.segmenters = {
         "unet": {"width": 64},
         "segnet": {"width": 64},

@@ -1,8 +1,8 @@
 """The paper's transfer (sections IV-C and V-C): JSRT's labels to Montgomery through MUNIT.
 
-`:small` is for two CPU cores: 128x128, narrow networks, fewer epochs. `:small_look` adds what the paper does not have:
-an M_A that learns on A's images in the look of B too, averaged weights, a cosine schedule; `:small_augmented` adds
-augmentation to that. `:phantom` runs in five minutes on procedural radiographs.
+`:look` adds what the paper does not have: an M_A that learns on A's images in the look of B too, averaged weights, a
+cosine schedule; `:augmented` adds augmentation to that. `:small`, `:small_look` and `:small_augmented` are the three
+for two CPU cores: 128x128, narrow networks, fewer epochs. `:phantom` runs in five minutes on procedural radiographs.
 """
 
 from ml_collections import ConfigDict
@@ -24,6 +24,8 @@ def get_config(preset: str = "") -> ConfigDict:
         "image_pool": 0,
         "weights": {"adversarial": 1.0, "image": 10.0, "style": 1.0, "content": 1.0, "cycle": 1.0},
     }
+    config.munit_dataset_style = config.munit.to_dict()
+    config.munit_dataset_style["weights"]["spread"] = 1.0
     config.unit = {
         "width": 32,
         "downsamplings": 2,
@@ -53,21 +55,29 @@ def get_config(preset: str = "") -> ConfigDict:
         "average": 0.0,
         "supervised_looks": {"a": 1.0, "b": 0.0},
         "target_look": "a",
+        "convergence": {
+            "cycle_error": 0.5,
+            "balance": (0.02, 1.0),
+            "agreement": 50.0,
+            "sane": 50.0,
+            "restarts": 2,
+        },
     }
     if preset.startswith("small"):
         _widths(config, 8)
         config.transfer.update(epochs=40, learning_rate=5e-4, supervised_learning_rate=3e-4)
-    if preset in ("small_look", "small_augmented"):
+    if preset.endswith(("look", "augmented")):
         config.transfer.update(schedule="cosine", average=0.99, supervised_looks={"a": 1.0, "b": 1.0}, target_look="b")
     elif preset == "phantom":
         _widths(config, 8)
-        config.munit.mlp = 16
+        config.munit.mlp = config.munit_dataset_style.mlp = 16
         config.transfer.update(warmup_epochs=10, epochs=10, learning_rate=1e-3, supervised_learning_rate=1e-3)
+    config.adaptation = config.pretraining.to_dict()
     return config
 
 
 def _widths(config: ConfigDict, width: int) -> None:
     """Make translators of that width, and discriminators of twice that."""
-    for translator in (config.munit, config.unit, config.cyclegan):
+    for translator in (config.munit, config.munit_dataset_style, config.unit, config.cyclegan):
         translator.width = width
     config.discriminator.width = 2 * width

@@ -106,6 +106,17 @@ class Checkpoints:
         )
 
 
+def require_finished(directory: Path, epochs: int) -> None:
+    """Raise `CheckpointError` unless a stage's last epoch, `epochs`, is among its checkpoints in `directory`."""
+    found = max((int(path.name) for path in directory.glob("*") if path.name.isdigit()), default=0)
+    if not found:
+        raise CheckpointError(f"there is no checkpoint in {directory}; train first (--mode=train)")
+    if found < epochs:
+        raise CheckpointError(
+            f"{directory} ends at epoch {found} of {epochs}: give the command with --mode=train first"
+        )
+
+
 def best_epoch(directory: Path) -> int:
     """Return the epoch with the highest score (the latest of equals) among the checkpoints of a stage."""
     epochs = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]

@@ -12,21 +12,25 @@ from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.data.radiographs import DATASETS, TASKS
 from cxr_jax.data.splits import FOLDS
 from cxr_jax.models import CRITICS, DISCRIMINATORS, SEGMENTERS, TRANSLATORS
-from cxr_jax.plans import Experiment, Pretraining, Transfer, network_sizes
+from cxr_jax.plans import Convergence, Experiment, SegmenterTraining, Transfer, network_sizes
 from cxr_jax.typed import ConfigError
 
-METHODS = ("segmentation", "transfer", "table1")
+BASELINES = ("fine_tuning", "from_scratch")  # the paper's
+METHODS = ("segmentation", "transfer", *BASELINES)
+TABLES = ("table1", "table2")
 SCHEDULES = ("constant", "cosine")
 LOOKS = ("a", "b")
 
 
 def check_values(experiment: Experiment) -> None:
     """Raise `ConfigError` for the first value outside the networks that cannot be run."""
-    one_of("config.method", experiment.method, METHODS)
+    one_of("config.method", experiment.method, (*METHODS, *TABLES))
     one_of("config.task", experiment.task, TASKS)
     one_of("config.source", experiment.source, DATASETS)
-    if experiment.target is not None or experiment.method == "transfer":
+    if experiment.target is not None or experiment.method != "segmentation":
         one_of("config.target", experiment.target, DATASETS)
+    for name in experiment.negated:
+        one_of("config.negated", name, DATASETS)
     within("config.label_frac", experiment.label_frac, 0, 1)
     within("config.fold", experiment.fold, 0, FOLDS - 1)
     within("config.seed", experiment.seed, 0, 2**31 - 1)
@@ -35,10 +39,15 @@ def check_values(experiment: Experiment) -> None:
     if experiment.critic is not None:
         within("config.critic.weight", experiment.critic.weight, 0, math.inf)
         within("config.critic.learning_rate", experiment.critic.learning_rate, 0, math.inf)
+    sections = {"transfer": ("translator", "discriminator", "transfer")} | dict.fromkeys(BASELINES, ("adaptation",))
+    for name in sections.get(experiment.method, ()):
+        if getattr(experiment, name) is None:
+            raise ConfigError(f"config.{name} is missing; method {experiment.method!r} needs it")
+    if experiment.adaptation is not None:
+        _check_training("config.adaptation", experiment.adaptation)
+    if experiment.method == "from_scratch" and experiment.label_frac == 0:
+        raise ConfigError("config.label_frac must be above 0 for method 'from_scratch', which learns from labels alone")
     if experiment.method == "transfer":
-        for name in ("translator", "discriminator", "transfer"):
-            if getattr(experiment, name) is None:
-                raise ConfigError(f"config.{name} is missing; method 'transfer' needs it")
         _check_transfer(experiment.transfer, experiment.translator.get("name"))
 
 
@@ -59,7 +68,7 @@ def check_networks(experiment: Experiment) -> None:
             raise ConfigError(f"config.{name}.weights must name {', '.join(terms)}; found {found}")
 
 
-def _check_training(path: str, training: Pretraining | Transfer) -> None:
+def _check_training(path: str, training: SegmenterTraining | Transfer) -> None:
     one_of(f"{path}.schedule", training.schedule, SCHEDULES)
     for name, value in dataclasses.asdict(training).items():
         if name in ("epochs", "batch_size"):
@@ -74,6 +83,7 @@ def _check_transfer(settings: Transfer, translator: str) -> None:
     """Check a transfer, whose weights and image pool a config file has in the section of the translator."""
     _check_training("config.transfer", settings)
     within("config.transfer.warmup_epochs", settings.warmup_epochs, 1, math.inf)
+    _check_convergence(settings.convergence)
     within(f"config.{translator}.image_pool", settings.image_pool, 0, math.inf)
     for section, weights in (
         (f"config.{translator}.weights", settings.weights),
@@ -90,6 +100,16 @@ def _check_transfer(settings: Transfer, translator: str) -> None:
             f"config.transfer.target_look is {settings.target_look!r}, in which M_A does not learn: "
             f"config.transfer.supervised_looks.{settings.target_look} is 0"
         )
+
+
+def _check_convergence(limits: Convergence) -> None:
+    path = "config.transfer.convergence"
+    low, high = limits.balance
+    within(f"{path}.balance", low, 0, high)
+    within(f"{path}.cycle_error", limits.cycle_error, 0, math.inf)
+    within(f"{path}.agreement", limits.agreement, 0, 100)
+    within(f"{path}.sane", limits.sane, 0, 100)
+    within(f"{path}.restarts", limits.restarts, 0, 100)
 
 
 def _check_augmentation(augmentation: Augmentation) -> None:

@@ -3,39 +3,72 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from cxr_jax import checks
 from cxr_jax.models import TRANSLATORS
-from cxr_jax.plans import Experiment, Table1
+from cxr_jax.plans import Experiment, Table1, Table2
 from cxr_jax.typed import ConfigError, build
 
+Plan = Experiment | Table1 | Table2
 
-def parse(config: ConfigDict | Mapping[str, Any]) -> Experiment | Table1:
+
+def parse(config: ConfigDict | Mapping[str, Any]) -> Plan:
     """Return the checked experiment, or grid of experiments, of a config; raise `ConfigError`."""
     plain = _choose_translator(config.to_dict() if isinstance(config, ConfigDict) else dict(config))
-    if plain.get("method") != "table1":
-        experiment = build(Experiment, plain, "config")
-        checks.check_values(experiment)
-        checks.check_networks(experiment)
-        return experiment
+    kinds = {"table1": _table1, "table2": _table2}
+    return kinds.get(plain.get("method"), _experiment)(plain)
+
+
+def _experiment(plain: dict[str, Any]) -> Experiment:
+    experiment = build(Experiment, plain, "config")
+    checks.check_values(experiment)
+    checks.check_networks(experiment)
+    return experiment
+
+
+def _table1(plain: dict[str, Any]) -> Table1:
     table = build(Table1, plain, "config")
-    for name in ("segmenters", "tasks", "folds", "seeds"):
-        values = getattr(table, name)
-        if not values or len(set(values)) < len(values):
-            raise ConfigError(f"config.{name} must name at least one, and each once; found {values!r}")
+    _check_grid(table, ("segmenters", "tasks", "folds", "seeds"))
     for name in table.critics:
         checks.one_of("config.critics", name, table.segmenters)
-    checks.within("config.together", table.together, 1, math.inf)
     cells = table.experiments().values()
     for experiment in cells:
         checks.check_values(experiment)
     for experiment in {cell.segmenter["name"]: cell for cell in cells}.values():
         checks.check_networks(experiment)
     return table
+
+
+def _table2(plain: dict[str, Any]) -> Table2:
+    """Build Table II, whose own fields stand in its config beside those of the experiment."""
+    own = {field.name for field in dataclasses.fields(Table2)} - {"experiment"}
+    common = {name: value for name, value in plain.items() if name not in own}
+    experiment = _experiment({"seed": 0, "label_frac": 0.0, **common, "method": "transfer"})
+    table = build(Table2, {name: plain[name] for name in own & set(plain)} | {"experiment": experiment}, "config")
+    _check_grid(table, ("methods", "label_fracs", "seeds"))
+    for method in table.methods:
+        checks.one_of("config.methods", method, ("transfer", *checks.BASELINES))
+    if table.experiment.task in table.qualitative:
+        raise ConfigError(f"config.qualitative must not name config.task, {table.experiment.task!r}, too")
+    cells = table.experiments()
+    if not cells:
+        raise ConfigError("config.methods and config.label_fracs leave no cell: nothing is learned from scratch at 0 %")
+    for experiment in cells.values():
+        checks.check_values(experiment)
+    return table
+
+
+def _check_grid(table: Table1 | Table2, axes: Sequence[str]) -> None:
+    """Check that each axis of a grid names something, and nothing twice."""
+    for name in axes:
+        values = getattr(table, name)
+        if not values or len(set(values)) < len(values):
+            raise ConfigError(f"config.{name} must name at least one, and each once; found {values!r}")
+    checks.within("config.together", table.together, 1, math.inf)
 
 
 def _choose_translator(plain: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +93,7 @@ def _choose_translator(plain: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def to_json(experiment: Experiment | Table1) -> dict[str, Any]:
+def to_json(experiment: Plan) -> dict[str, Any]:
     """Return the experiment as JSON values, the form in which configs are stored and compared."""
     return json.loads(json.dumps(dataclasses.asdict(experiment)))
 

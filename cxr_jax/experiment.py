@@ -1,27 +1,60 @@
-"""One run from config to results: data, pre-training, transfer, test."""
+"""One run from config to results: data, M_A, then the transfer or a baseline, and the test."""
 
 import json
-import shlex
-import subprocess
-import sys
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from absl import logging
+from flax import nnx
 
-from cxr_jax import config, evaluation, inference, pictures, plans, segmentation, transfer
+from cxr_jax import checkpoints, config, convergence, plans, results, segmentation, transfer
 from cxr_jax.data import splits
 from cxr_jax.data.radiographs import Radiographs, load
-
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
+from cxr_jax.plausibility import Shape
+from cxr_jax.training import Trained
 
 
 class WorkdirError(ValueError):
     """A work directory that belongs to another config."""
+
+
+class Run(NamedTuple):
+    """An experiment in its folder, and the runs whose M_A and warmed-up translator it goes on from: by default its own.
+
+    Several runs may go on from one, which trains only as far as they need. A warmed-up translator serves every task.
+    """
+
+    experiment: plans.Experiment
+    workdir: Path
+    start: "Run | None" = None
+    warm_start: "Run | None" = None  # by default the start
+
+    @property
+    def origin(self) -> "Run":
+        """The run in whose folder M_A is."""
+        return self.start or self
+
+    @property
+    def warm_origin(self) -> "Run":
+        """The run in whose folder the warmed-up translator is."""
+        return self.warm_start or self.origin
+
+    @property
+    def parts(self) -> tuple["Run", ...]:
+        """All runs in whose folders something is trained for this one."""
+        return self.warm_origin, self.origin, self
+
+    @property
+    def outcome(self) -> Path:
+        """The folder of the stage whose model is the experiment's outcome."""
+        experiment = self.experiment
+        if experiment.method == "transfer":
+            return self.workdir / "transfer"
+        if experiment.method == "segmentation" or _is_source_only(experiment):
+            return self.origin.workdir / "pretraining"
+        return self.workdir / "adaptation"
 
 
 class Data(NamedTuple):
@@ -33,50 +66,129 @@ class Data(NamedTuple):
     target_split: splits.Split | None
     labelled: np.ndarray
 
+    def sides(self) -> tuple[transfer.Sides, transfer.Sides]:
+        """Return both datasets' parts in a transfer."""
+        parts = (self.source, self.source_split), (self.target, self.target_split)
+        return tuple(transfer.Sides(images[split.train], images[split.validation]) for images, split in parts)
+
 
 def train(experiment: plans.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
     """Do what is left to do of the experiment in `workdir`; test, and return the results."""
-    return train_together({workdir: experiment}, data_dir, manual_dir)[0]
+    return train_together([Run(experiment, workdir)], data_dir, manual_dir)[0]
 
 
-def train_together(
-    experiments: Mapping[Path, plans.Experiment], data_dir: str | None, manual_dir: str | None
-) -> list[dict[str, Any]]:
-    """Do the same for several, by workdir, whose segmenters learn together: they may differ in seed, task and fold."""
-    for workdir, experiment in experiments.items():
-        claim(workdir, experiment)
-    loaded = {workdir: load_data(experiment, data_dir, manual_dir) for workdir, experiment in experiments.items()}
+def train_together(runs: Sequence[Run], data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
+    """Do the same for several runs of one method, whose models learn together.
+
+    They may differ in seed and share of labels, and segmenters alone in task and fold too.
+    """
+    for run in runs:
+        for part in run.parts:
+            claim(part.workdir, part.experiment)
+    data = [load_data(run.experiment, data_dir, manual_dir) for run in runs]
+    method = runs[0].experiment.method
+    if method == "from_scratch":
+        _adapt(runs, data, [None] * len(runs))
+    else:
+        graph, segmenters = _pretrain(runs, data)
+        if method == "transfer":
+            _transfer(runs, data, graph, segmenters)
+        elif method == "fine_tuning":
+            _adapt(runs, data, segmenters)
+    return [test(run, datum) for run, datum in zip(runs, data, strict=True)]
+
+
+def _pretrain(runs: Sequence[Run], data: Sequence[Data]) -> tuple[nnx.GraphDef, list[Any]]:
+    """Return M_A of each run; runs that go on from the same one share it."""
+    origins = {run.origin.workdir: (run.origin, datum) for run, datum in zip(runs, data, strict=True)}
     jobs = [
-        segmentation.Job(experiment, loaded[workdir].source, loaded[workdir].source_split, workdir)
-        for workdir, experiment in experiments.items()
+        segmentation.Job(
+            origin.experiment, datum.source, datum.source_split.train, datum.source_split.validation, workdir
+        )
+        for workdir, (origin, datum) in origins.items()
     ]
-    graph, segmenters = segmentation.pretrain(jobs)
-    for (workdir, experiment), segmenter in zip(experiments.items(), segmenters, strict=True):
-        if experiment.method == "transfer":
-            _transfer(experiment, (graph, segmenter.model), loaded[workdir], workdir)
-    return [test(experiment, loaded[workdir], workdir) for workdir, experiment in experiments.items()]
+    graph, trained = segmentation.pretrain(jobs)
+    models = {workdir: segmenter.model for workdir, segmenter in zip(origins, trained, strict=True)}
+    return graph, [models[run.origin.workdir] for run in runs]
 
 
-def _transfer(experiment: plans.Experiment, segmenter: tuple, data: Data, workdir: Path) -> None:
-    source, target = (
-        transfer.Sides(images[split.train], images[split.validation])
-        for images, split in ((data.source, data.source_split), (data.target, data.target_split))
-    )
-    transfer.transfer(experiment, segmenter, source, target, data.labelled, workdir)
+def _transfer(
+    runs: Sequence[Run], data: Sequence[Data], graph: nnx.GraphDef, segmenters: Sequence[Any]
+) -> list[Trained]:
+    """Warm a translator up for each origin, and transfer every run from there."""
+    jobs = [
+        transfer.Job(run.experiment, segmenter, *datum.sides(), datum.labelled, run.workdir)
+        for run, datum, segmenter in zip(runs, data, segmenters, strict=True)
+    ]
+    origins = {
+        run.warm_origin.workdir: job._replace(experiment=run.warm_origin.experiment, workdir=run.warm_origin.workdir)
+        for run, job in zip(runs, jobs, strict=True)
+    }
+    warm = transfer.Transfers(list(origins.values()), graph).warm_up()
+    states = {workdir: trained.state for workdir, trained in zip(origins, warm, strict=True)}
+    return transfer.Transfers(jobs, graph).transfer([states[run.warm_origin.workdir] for run in runs])
+
+
+def _adapt(runs: Sequence[Run], data: Sequence[Data], segmenters: Sequence[Any]) -> None:
+    """Train a baseline for each run, on the target's labels, from its M_A or from nothing."""
+    jobs = [
+        segmentation.Job(
+            run.experiment,
+            datum.target,
+            datum.target_split.train[datum.labelled],
+            datum.target_split.validation,
+            run.workdir,
+            segmenter,
+        )
+        for run, datum, segmenter in zip(runs, data, segmenters, strict=True)
+        if not _is_source_only(run.experiment)
+    ]
+    if jobs:
+        segmentation.adapt(jobs)
 
 
 def evaluate(
     experiment: plans.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None
 ) -> dict[str, Any]:
-    """Test the checkpoints of a finished run again."""
-    inference.restore(workdir / last_stage(experiment))  # what is missing is told before data are prepared
-    claim(workdir, experiment)
-    return test(experiment, load_data(experiment, data_dir, manual_dir), workdir)
+    """Test the checkpoints of a finished experiment in `workdir` again."""
+    return evaluate_run(Run(experiment, workdir), data_dir, manual_dir)
 
 
-def last_stage(experiment: plans.Experiment) -> str:
-    """Return the stage whose model is the experiment's outcome."""
-    return "transfer" if experiment.method == "transfer" else "pretraining"
+def evaluate_run(run: Run, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
+    """Do the same for a run, which may go on from others."""
+    checkpoints.require_finished(run.outcome / "checkpoints", _epochs(run))  # told before data are prepared
+    claim(run.workdir, run.experiment)
+    return test(run, load_data(run.experiment, data_dir, manual_dir))
+
+
+def _epochs(run: Run) -> int:
+    """Return the epochs of the stage whose model is the run's outcome."""
+    return getattr(run.experiment, run.outcome.name).epochs
+
+
+def test(run: Run, data: Data) -> dict[str, Any]:
+    """Test a run's outcome on the target; where M_A is its own, that too, on both datasets. Return the results."""
+    tests = {}
+    if run.start is None and run.experiment.method != "from_scratch":
+        segmenter = run.workdir / "pretraining"
+        tests["source"] = segmenter, data.source[data.source_split.test]
+        if data.target is not None:
+            tests["source_only"] = segmenter, data.target[data.target_split.test]
+    if run.experiment.method != "segmentation":
+        tests[run.experiment.method] = run.outcome, data.target[data.target_split.test]
+    about = {
+        "data": {part.name: part.fingerprint() for part in (data.source, data.target) if part is not None},
+        "labelled_images": int(data.labelled.sum()),
+    }
+    if run.experiment.method == "transfer":
+        about |= convergence.recorded(run.warm_origin.workdir / "warmup", run.workdir / "transfer")
+    shape = Shape.of(data.source.masks[data.source_split.train])
+    return results.write(run.experiment, tests, shape, about, run.workdir)
+
+
+def _is_source_only(experiment: plans.Experiment) -> bool:
+    """Tell whether an experiment is fine-tuning without labels: M_A as it is."""
+    return experiment.method == "fine_tuning" and experiment.label_frac == 0
 
 
 def claim(workdir: Path, experiment: plans.Experiment) -> None:
@@ -91,19 +203,23 @@ def claim(workdir: Path, experiment: plans.Experiment) -> None:
             )
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(path, stored)
+    results.write_json(path, stored)
 
 
 def load_data(experiment: plans.Experiment, data_dir: str | None, manual_dir: str | None) -> Data:
     """Load the datasets and split them; raise `ConfigError` where they lack labels that are needed."""
-    common = experiment.task, experiment.image_size, data_dir, manual_dir, experiment.trim
-    source = load(experiment.source, *common)
+
+    def read(name: str) -> Radiographs:
+        trim, negate = experiment.trim, name in experiment.negated
+        return load(name, experiment.task, experiment.image_size, data_dir, manual_dir, trim, negate)
+
+    source = read(experiment.source)
     if source.masks is None:
         raise config.ConfigError(f"config.source {source.name!r} has no labels for {experiment.task}")
     source_split = splits.split(source.ids, experiment.fold, experiment.seed)
     if experiment.target is None:
         return Data(source, source_split, None, None, np.zeros(0, bool))
-    target = load(experiment.target, *common)
+    target = read(experiment.target)
     if target.masks is None:
         if experiment.label_frac > 0:
             raise config.ConfigError(
@@ -115,91 +231,3 @@ def load_data(experiment: plans.Experiment, data_dir: str | None, manual_dir: st
     training_ids = [target.ids[index] for index in target_split.train]
     labelled = splits.labelled(training_ids, experiment.label_frac, experiment.seed)
     return Data(source, source_split, target, target_split, labelled)
-
-
-def test(experiment: plans.Experiment, data: Data, workdir: Path) -> dict[str, Any]:
-    """Test the best checkpoints on the test images, write `results.json` and overlays, return the results."""
-    predictors = {"source_only": inference.restore(workdir / "pretraining")}
-    if experiment.method == "transfer":
-        predictors["transfer"] = inference.restore(workdir / "transfer")
-    pictures_of = workdir / "overlays"
-    tests = {
-        "source": test_on(predictors["source_only"], data.source[data.source_split.test], pictures_of / "source.png")
-    }
-    if data.target is not None:
-        target = data.target[data.target_split.test]
-        for name, predictor in predictors.items():
-            tests[name] = test_on(predictor, target, pictures_of / f"{name}.png")
-    results = {
-        **describe(experiment),
-        "data": {part.name: part.fingerprint() for part in (data.source, data.target) if part is not None},
-        "labelled_images": int(data.labelled.sum()),
-        "epochs": {name: predictor.epoch for name, predictor in predictors.items()},
-        "test": {name: scores for name, scores in tests.items() if scores is not None},
-    }
-    write_json(workdir / "results.json", results)
-    return results
-
-
-def test_on(predictor: inference.Predictor, images: Radiographs, picture: Path) -> dict[str, Any] | None:
-    """Return a model's scores on test images, None where they have no labels, and draw some of its masks."""
-    scores = None if images.masks is None else inference.scores(predictor, images)
-    overlays(predictor, images, scores, picture)
-    return scores
-
-
-def describe(experiment: plans.Experiment) -> dict[str, Any]:
-    """Return what a results file says of a run: command, config, seed, commit, device, versions."""
-    device = jax.devices()[0]
-    return {
-        "command": shlex.join(["python", *sys.argv]),
-        "config": config.to_json(experiment),
-        **{name: getattr(experiment, name) for name in ("seed", "source", "target", "label_frac", "image_size")},
-        "commit": commit(),
-        "device": f"{device.device_kind} x{jax.device_count()}",
-        "versions": {package: version(package) for package in PACKAGES} | {"python": sys.version.split()[0]},
-    }
-
-
-def commit() -> str:
-    """Return the commit of the code that runs, marked where the tree was changed; `unknown` outside of git."""
-    here = Path(__file__).parent
-    try:
-        words = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(words, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def overlays(predictor: inference.Predictor, target: Radiographs, scores: dict | None, path: Path) -> None:
-    """Draw the best, the median and the worst test images, or the first few where there is no truth."""
-    order = np.arange(len(target))
-    if scores is not None:
-        order = np.argsort(list(scores["jaccard"]["per_image"].values()))[::-1]
-    middle = len(order) // 2
-    groups = [order[:4], order[middle - 2 : middle + 2], order[-4:]]
-    masks = np.asarray(evaluation.in_batches(predictor.predict, target.images))
-    rows = [
-        pictures.outlined(target.images[g], masks[g], None if target.masks is None else target.masks[g]) for g in groups
-    ]
-    pictures.save(pictures.grid(rows), path)
-
-
-def screen(results: dict[str, Any]) -> str:
-    """Return the one-screen summary of a run."""
-    route = " -> ".join(filter(None, (results["source"], results["target"])))
-    lines = [f"{route}, {results['config']['task']}, "]
-    lines[0] += f"{100 * results['label_frac']:g} % labels, {results['image_size']} px, seed {results['seed']}"
-    titles = {"source": "M_A on the source", "source_only": "M_A on the target", "transfer": "transfer"}
-    for name, metrics in results["test"].items():
-        count = len(metrics["jaccard"]["per_image"])
-        values = "   ".join(f"{key} {value['mean']:6.2f} +/- {value['std']:5.2f}" for key, value in metrics.items())
-        lines.append(f"  {titles[name]:18} {values}   ({count} test images)")
-    return "\n".join(lines)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a killed process leaves the old file or the new one, never half of one."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, UInt8
 
-from cxr_jax import checkpoints, config, evaluation, plans, postprocessing, segmentation, transfer
+from cxr_jax import checkpoints, config, evaluation, iteration, plans, postprocessing, segmentation
 from cxr_jax.data.radiographs import TASKS, WHOLE, body_frame, normalise
 from cxr_jax.views import Views
 from tfds_builders.image_files import resize
 
 Images = UInt8[Array, "b s s 1"] | UInt8[np.ndarray, "b s s 1"]
 
-STAGES = ("transfer", "pretraining")
+STAGES = ("transfer", "adaptation", "pretraining")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Predictor:
         frame = body_frame(image) if self.experiment.trim else WHOLE
         size = self.experiment.image_size
         prepared = normalise(resize(image[frame], size))[None, ..., None]
+        if (self.experiment.target or self.experiment.source) in self.experiment.negated:
+            prepared = 255 - prepared
         mask = np.zeros(image.shape, bool)
         inside = np.asarray((self.tidy if tidy else self.predict)(prepared), np.float32)[0, ..., 0]
         mask[frame] = resize(inside, mask[frame].shape) >= 0.5
@@ -53,7 +55,7 @@ class Predictor:
 
 
 def restore(directory: str | Path) -> Predictor:
-    """Restore the best checkpoint of a work directory (its transfer, or else its segmenter) or of a stage in it.
+    """Restore the best checkpoint of a work directory (transfer, else adaptation, else M_A) or of a stage in it.
 
     Architecture, sizes and preprocessing come from the checkpoint itself. Raises
     `cxr_jax.checkpoints.CheckpointError` where there is none, or a damaged one.
@@ -68,8 +70,14 @@ def restore(directory: str | Path) -> Predictor:
         )
     folder = stages[0] / "checkpoints"
     checkpoint = folder / str(checkpoints.best_epoch(folder))
-    experiment = config.parse(checkpoints.read_about(checkpoint)["config"])
-    translates = stages[0].name != "pretraining"
+    try:
+        experiment = config.parse(checkpoints.read_about(checkpoint)["config"])
+    except config.ConfigError as error:
+        raise checkpoints.CheckpointError(
+            f"checkpoint {checkpoint} is of another version of this project ({error}): restore it with the commit that "
+            "its run's results.json names"
+        ) from error
+    translates = stages[0].name not in segmentation.STREAMS
     model, predict = (_translated if translates else _direct)(experiment, checkpoint)
     return Predictor(experiment, int(checkpoint.name), model, predict)
 
@@ -84,7 +92,7 @@ def _direct(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Callab
 def _translated(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Callable]:
     """Restore a transferred model: M_A(G_BA(x)), or M_A(x) where that is the target's look."""
     graph, segmenter = segmentation.build(experiment, None)
-    graphs, parameters = transfer.build(experiment, graph, None)
+    graphs, parameters = iteration.build(experiment, graph, None)
     views = Views(graphs, experiment.transfer.target_look)
     blank = jnp.zeros((1, experiment.image_size, experiment.image_size, 1), jnp.uint8)
     reference = jax.eval_shape(views.reference, parameters["translator"], blank, blank)

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 
+from cxr_jax import files
+
 
 class Journal:
     """The log of one stage. Opened to resume after `epoch`, it forgets what was written of later epochs."""
@@ -16,8 +18,9 @@ class Journal:
         """Open the log in `directory`, of which epochs up to `epoch` are valid."""
         directory.mkdir(parents=True, exist_ok=True)
         self._lines = directory / "scalars.jsonl"
-        kept = [row for row in read(self._lines) if row["epoch"] <= epoch]
-        self._lines.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        kept = "".join(json.dumps(row) + "\n" for row in read(self._lines) if row["epoch"] <= epoch)
+        if not self._lines.exists() or self._lines.read_text() != kept:
+            files.write(self._lines, kept)
         self._tensorboard = SummaryWriter(str(directory / "tensorboard"), purge_step=epoch + 1)
 
     def scalars(self, epoch: int, values: Mapping[str, float]) -> None:

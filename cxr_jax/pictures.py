@@ -38,8 +38,9 @@ def outlined(images: Stack, predicted: Stack, truth: Stack | None = None) -> Pic
 
 
 def grid(rows: Sequence[Pictures], gap: int = 2) -> UInt8[np.ndarray, "height width 3"]:
-    """Lay equally sized pictures out, one sequence a row, `gap` black pixels apart."""
-    padded = [np.pad(row, ((0, 0), (0, gap), (0, gap), (0, 0))) for row in rows]
+    """Lay equally sized pictures out, one sequence a row, `gap` black pixels apart; shorter rows end in black."""
+    longest = max(len(row) for row in rows)
+    padded = [np.pad(row, ((0, longest - len(row)), (0, gap), (0, gap), (0, 0))) for row in rows]
     return np.concatenate([np.concatenate(list(row), axis=1) for row in padded], axis=0)
 
 

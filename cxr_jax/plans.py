@@ -2,15 +2,15 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cxr_jax.data.augmentation import Augmentation
 
 
 @dataclass(frozen=True)
-class Pretraining:
-    """How M_A learns on the source (paper, section V-B)."""
+class SegmenterTraining:
+    """How a segmenter learns from labels alone (paper, section V-B)."""
 
     epochs: int
     batch_size: int
@@ -32,6 +32,17 @@ class Critic:
 
 
 @dataclass(frozen=True)
+class Convergence:
+    """When a transfer counts as converged (`cxr_jax.convergence` says what is measured), and what follows if not."""
+
+    cycle_error: float  # at most
+    balance: tuple[float, float]  # from, to
+    agreement: float  # at least, in percent
+    sane: float  # at least, in percent
+    restarts: int  # of warm-up and of transfer, each from other random numbers
+
+
+@dataclass(frozen=True)
 class Transfer:
     """How the three steps alternate (paper, sections IV-C and V-C)."""
 
@@ -48,6 +59,7 @@ class Transfer:
     average: float
     weights: Mapping[str, float]  # of the generative step's terms
     supervised_looks: Mapping[str, float]  # weights of the looks ("a", "b") in which M_A learns; the paper: a alone
+    convergence: Convergence
     image_pool: int  # translated images a discriminator remembers (CycleGAN: 50); 0 shows it only fresh ones
     target_look: str  # in which M_A segments a target image; the paper: a, translated
 
@@ -63,15 +75,17 @@ class Experiment:
     target: str | None  # None: the segmenter is tested on the source alone
     image_size: int
     trim: bool  # whether the images' black frames are cut off first
+    negated: tuple[str, ...]  # datasets whose images are shown as negatives: bones dark
     fold: int
     label_frac: float
     segmenter: Mapping[str, Any]
     augmentation: Augmentation
-    pretraining: Pretraining
+    pretraining: SegmenterTraining  # of M_A, on the source
     critic: Critic | None = None  # takes part in the pre-training
     translator: Mapping[str, Any] | None = None
     discriminator: Mapping[str, Any] | None = None
     transfer: Transfer | None = None
+    adaptation: SegmenterTraining | None = None  # of a baseline, on the target's labels: fine-tuning, from scratch
 
 
 @dataclass(frozen=True)
@@ -83,12 +97,13 @@ class Table1:
     source: str
     image_size: int
     trim: bool
+    negated: tuple[str, ...]
     segmenters: Mapping[str, Mapping[str, Any]]  # sizes by name
     tasks: tuple[str, ...]
     folds: tuple[int, ...]
     seeds: tuple[int, ...]
     augmentation: Augmentation
-    pretraining: Pretraining
+    pretraining: SegmenterTraining
     critics: Mapping[str, Critic]  # by the names of the segmenters that learn against one
     together: int  # cells of a segmenter that train at once, over the leading axis of one program; on a CPU always 1
 
@@ -103,6 +118,7 @@ class Table1:
                 target=None,
                 image_size=self.image_size,
                 trim=self.trim,
+                negated=self.negated,
                 fold=fold,
                 label_frac=0.0,
                 segmenter={"name": name, **sizes},
@@ -113,6 +129,35 @@ class Table1:
             for name, sizes in self.segmenters.items()
             for task, fold, seed in itertools.product(self.tasks, self.folds, self.seeds)
         }
+
+
+@dataclass(frozen=True)
+class Table2:
+    """The method and its baselines at every label fraction (paper, section VI-B): a grid of experiments."""
+
+    method: str
+    protocol: str
+    methods: tuple[str, ...]
+    label_fracs: tuple[float, ...]
+    qualitative: tuple[str, ...]  # tasks that the target has no labels for: transferred without, judged by plausibility
+    seeds: tuple[int, ...]
+    together: int  # cells of a method that train at once, over the leading axis of one program; on a CPU always 1
+    experiment: Experiment  # the transfer without labels, from which every cell differs in method, labels and seed
+
+    def starts(self) -> dict[int, Experiment]:
+        """Return for each seed the experiment whose M_A and warmed-up translator all cells of that seed go on from."""
+        return {seed: replace(self.experiment, seed=seed) for seed in self.seeds}
+
+    def experiments(self) -> dict[str, Experiment]:
+        """Return the experiment of each cell of the grid by the name of its folder; no label, nothing from scratch."""
+        cells = {}
+        for seed, start in self.starts().items():
+            for method, label_frac in itertools.product(self.methods, self.label_fracs):
+                if method != "from_scratch" or label_frac > 0:
+                    cell = replace(start, method=method, label_frac=label_frac)
+                    cells[f"seed{seed}/{method}_{100 * label_frac:g}"] = cell
+            cells |= {f"seed{seed}/{task}": replace(start, task=task) for task in self.qualitative}
+        return cells
 
 
 def network_sizes(section: Mapping[str, Any]) -> dict[str, Any]:

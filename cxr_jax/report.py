@@ -1,8 +1,8 @@
 """Results files to the tables of the README and of docs/RESULTS.md.
 
 `python -m cxr_jax.report` writes the tables again; `--add NAME=WORKDIR` first keeps the results of a run of
-configs/transfer.py or configs/segmentation.py as `docs/results/NAME.json`, and `--add-table1 WORKDIR` those of a run of
-configs/table1.py as rows of `docs/results/table1.json`.
+configs/transfer.py or configs/segmentation.py as `docs/results/NAME.json`; `--add-table1 WORKDIR` and `--add-table2
+WORKDIR` keep those of configs/table1.py and configs/table2.py as rows of `table1.json` and `table2.json` there.
 """
 
 import argparse
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr_jax import figure7, report_table1
+from cxr_jax import figure7, figure8, report_table1, report_table2
+from cxr_jax.rows import RowsError, markdown_table, with_spread
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path("docs/results")
@@ -19,8 +20,18 @@ DOCUMENTS = ("README.md", "docs/RESULTS.md")
 REQUIRED = (
     "name", "command", "config", "seed", "commit", "device", "source", "target", "label_frac", "image_size", "test"
 )  # fmt: skip
+COLUMNS = {
+    "M_A on the source": ("source", "jaccard"),
+    "M_A on the target": ("source_only", "jaccard"),
+    "transfer": ("transfer", "jaccard"),
+    "M_A on the target, tidied": ("source_only", "jaccard_tidied"),
+    "transfer, tidied": ("transfer", "jaccard_tidied"),
+}
 MARKERS = "<!-- {}: python -m cxr_jax.report -->", "<!-- end of {} -->"
-TABLE1, LATEX, FIGURE7 = RESULTS / report_table1.FILE, "docs/table1.tex", "docs/figure7.png"
+LATEX = "docs/table1.tex"
+TABLES = {"table 1": report_table1, "table 2": report_table2}  # by the section of docs/RESULTS.md
+FIGURES = {"docs/figure7.png": (figure7, report_table1), "docs/figure8.png": (figure8, report_table2)}
+ROW_FILES = [report.ROWS.file for report in TABLES.values()]
 
 
 class ReportError(ValueError):
@@ -28,12 +39,13 @@ class ReportError(ValueError):
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """Return the results of single runs in a folder, by name; Table I's file, which has its own report, is left out.
+    """Return the results of single runs in a folder, by name, without the files of tables.
 
     Raises `ReportError` for a file that is not of a single run or lacks a field.
     """
     results = []
-    for path in sorted(set(folder.glob("*.json")) - {folder / report_table1.FILE}):
+    runs = [path for path in folder.glob("*.json") if path.name not in ROW_FILES]
+    for path in sorted(runs):
         row = _read(path)
         missing = [field for field in REQUIRED if field not in row]
         if missing:
@@ -43,16 +55,16 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def add(name: str, workdir: Path, folder: Path) -> Path:
-    """Keep the results of a finished run; raise `ReportError` where there are none, or under the name of Table I."""
+    """Keep the results of a finished run; raise `ReportError` where there are none, or under the name of a table."""
     source = workdir / "results.json"
     if not source.exists():
         raise ReportError(
             f"there is no {source}: expected the workdir of a finished run of main.py; "
-            "one of configs/table1.py is added with --add-table1 WORKDIR"
+            "one of configs/table1.py or table2.py is added with --add-table1 or --add-table2 WORKDIR"
         )
     path = folder / f"{name}.json"
-    if path.name == report_table1.FILE:
-        raise ReportError(f"{path} is for the rows of Table I: give the run another name, or use --add-table1 WORKDIR")
+    if path.name in ROW_FILES:
+        raise ReportError(f"{path} is for the rows of a table: give the run another name, or use --add-{name} WORKDIR")
     path.write_text(json.dumps({"name": name, **_read(source)}, indent=1) + "\n")
     return path
 
@@ -61,36 +73,27 @@ def _read(path: Path) -> dict[str, Any]:
     """Return what a results file of a single run holds; raise `ReportError` for one of another kind."""
     content = json.loads(path.read_text())
     if not isinstance(content, dict):
-        raise ReportError(f"{path} is not of a single run; rows of Table I are added with --add-table1 WORKDIR")
+        raise ReportError(
+            f"{path} is not of a single run; rows of a table are added with --add-table1 or --add-table2 WORKDIR"
+        )
     return content
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
     """Return the Markdown table of runs: Jaccard, mean and standard deviation over test images, in percent."""
-    lines = [
-        "| run | task | source to target | labels | size | M_A on the source | M_A on the target | transfer |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = ["run", "task", "source to target", "labels", "size", *COLUMNS]
+    lines = []
     for row in results:
-        scores = [_score(row["test"], part) for part in ("source", "source_only", "transfer")]
-        route = f"{row['source']} to {row['target']}"
-        share, size = f"{100 * row['label_frac']:g} %", f"{row['image_size']}"
-        cells = [
-            f"[{row['name']}](RESULTS_FOLDER/{row['name']}.json)",
-            row["config"]["task"],
-            route,
-            share,
-            size,
-            *scores,
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        names = [f"[{row['name']}](RESULTS_FOLDER/{row['name']}.json)", row["config"]["task"]]
+        setting = [f"{row['source']} to {row['target']}", f"{100 * row['label_frac']:g} %", f"{row['image_size']}"]
+        lines.append([*names, *setting, *(_score(row["test"], *path) for path in COLUMNS.values())])
+    return markdown_table(head, lines)
 
 
-def _score(test: dict[str, Any], part: str) -> str:
-    if part not in test:
+def _score(test: dict[str, Any], part: str, metric: str) -> str:
+    if metric not in test.get(part, {}):
         return "-"
-    return f"{test[part]['jaccard']['mean']:.2f} ± {test[part]['jaccard']['std']:.2f}"
+    return with_spread(test[part][metric]["mean"], test[part][metric]["std"])
 
 
 def insert(document: str, section: str, content: str, name: str = "document") -> str:
@@ -106,7 +109,7 @@ def insert(document: str, section: str, content: str, name: str = "document") ->
 def written(root: Path) -> dict[Path, str]:
     """Return what each document must contain, given the results files below `root`.
 
-    Raises `ReportError` or `cxr_jax.report_table1.Table1Error` where a file or a document cannot be used.
+    Raises `ReportError` or `cxr_jax.rows.RowsError` where a file or a document cannot be used.
     """
     content = table(read_results(root / RESULTS))
     documents = {}
@@ -114,30 +117,36 @@ def written(root: Path) -> dict[Path, str]:
         path = root / name
         folder = (root / RESULTS).relative_to(path.parent).as_posix()
         documents[path] = insert(path.read_text(), "results", content.replace("RESULTS_FOLDER", folder), name)
-    rows = report_table1.read(root / TABLE1)
     results = root / DOCUMENTS[-1]
-    documents[results] = insert(documents[results], "table 1", report_table1.markdown(rows), results.name)
+    for section, report in TABLES.items():
+        content = report.markdown(report.ROWS.read(root / RESULTS / report.ROWS.file))
+        documents[results] = insert(documents[results], section, content, results.name)
+    rows = report_table1.ROWS.read(root / RESULTS / report_table1.ROWS.file)
     return documents | {root / LATEX: report_table1.latex(rows)}
 
 
 def main() -> None:
-    """Write the tables and the figure."""
+    """Write the tables and the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--add", metavar="NAME=WORKDIR", action="append", default=[])
-    parser.add_argument("--add-table1", metavar="WORKDIR", action="append", default=[], type=Path)
+    for report in TABLES.values():
+        parser.add_argument(f"--add-{report.ROWS.name}", metavar="WORKDIR", action="append", default=[], type=Path)
+    parser.add_argument("--mix", action="store_true", help="let rows of several commits or configs stand in one table")
     arguments = parser.parse_args()
     try:
         for pair in arguments.add:
             name, _, workdir = pair.partition("=")
             add(name, Path(workdir), ROOT / RESULTS)
-        for workdir in arguments.add_table1:
-            report_table1.add(workdir, ROOT / TABLE1)
+        for report in TABLES.values():
+            for workdir in getattr(arguments, f"add_{report.ROWS.name}"):
+                report.ROWS.add(workdir, ROOT / RESULTS / report.ROWS.file, mix=arguments.mix)
         documents = written(ROOT)
-    except (ReportError, report_table1.Table1Error) as error:
+    except (ReportError, RowsError) as error:
         parser.error(str(error))
     for path, content in documents.items():
         path.write_text(content)
-    figure7.draw(report_table1.read(ROOT / TABLE1), ROOT / FIGURE7)
+    for path, (figure, report) in FIGURES.items():
+        figure.draw(report.ROWS.read(ROOT / RESULTS / report.ROWS.file), ROOT / path)
 
 
 if __name__ == "__main__":

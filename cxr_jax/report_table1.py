@@ -1,69 +1,25 @@
 """Table I as Markdown and LaTeX, spreads and significance, from the rows of `docs/results/table1.json`."""
 
 import itertools
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from cxr_jax.published import OVER_FOLDS, TABLE1
-from cxr_jax.statistics import PairedTest, holm, paired_test
+from cxr_jax.rows import MADE, Row, Table, markdown_table, with_spread
+from cxr_jax.statistics import holm
 
-FILE = "table1.json"
 ORGANS = ("lungs", "heart", "clavicles")
 METRICS = ("jaccard", "dice")
 DISTANCES = {"hd95_mm": "HD95, mm", "assd_mm": "ASSD, mm"}
-REQUIRED = (
-    "segmenter", "organ", "protocol", "image_size", "folds", "seed", "device", "commit", "jaccard", "dice"
-)  # fmt: skip
-SPREAD = ("mean", "std_folds", "std_images", "t_95_folds", "bootstrap_95", "per_image")
+ROWS = Table(
+    name="table1",
+    identity=("segmenter", "organ", "protocol", "image_size", "seed"),
+    required=("segmenter", "organ", "protocol", "image_size", "folds", "seed", "device", *MADE),
+    varying=("segmenter", "task", "fold", "seed", "critic"),
+    metrics=dict.fromkeys(METRICS, ("mean", "std_folds", "std_images", "t_95_folds", "bootstrap_95", "per_image")),
+)
 COLUMNS = [f"{organ} {metric}" for organ in ORGANS for metric in METRICS]
 NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table1 WORKDIR` adds those of a finished run."
-
-Row = Mapping[str, Any]
-
-
-class Table1Error(ValueError):
-    """A results file that is not one of Table I, or rows that may not stand in one table."""
-
-
-def read(path: Path) -> list[Row]:
-    """Return the rows of a Table I file, none where there is no file.
-
-    Raises `Table1Error` where it is another kind of file, a field is missing or a cell stands there twice.
-    """
-    rows = json.loads(path.read_text()) if path.exists() else []
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise Table1Error(
-            f"{path} is not a list of rows: expected the {FILE} that configs/table1.py leaves; "
-            "a single run is added with --add NAME=WORKDIR"
-        )
-    seen = set()
-    for row in rows:
-        missing = _missing(row)
-        if missing:
-            raise Table1Error(
-                f"{path}: a row lacks {', '.join(missing)}; run configs/table1.py in its workdir again, "
-                "which keeps what is trained"
-            )
-        if _key(row) in seen:
-            raise Table1Error(f"{path}: {_key(row)} stands there twice; keep one")
-        seen.add(_key(row))
-    return rows
-
-
-def add(workdir: Path, path: Path) -> None:
-    """Put the rows of a finished run of configs/table1.py into `path`, in place of older rows of the same cells.
-
-    Raises `Table1Error` where there are none, or for a faulty file, and then leaves `path` as it is.
-    """
-    if not (workdir / FILE).exists():
-        raise Table1Error(
-            f"there is no {workdir / FILE}: expected the workdir of a finished run of configs/table1.py; "
-            "a single run is added with --add NAME=WORKDIR"
-        )
-    rows = {_key(row): row for row in (*read(path), *read(workdir / FILE))}
-    path.write_text(json.dumps([rows[key] for key in sorted(rows)], indent=1) + "\n")
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -71,7 +27,7 @@ def markdown(rows: Sequence[Row]) -> str:
     if not rows:
         return NOTHING
     parts = [
-        _markdown(["", "protocol", "size", "folds", *COLUMNS], _lines(rows)),
+        markdown_table(["", "protocol", "size", "folds", *COLUMNS], _lines(rows)),
         "Each cell by itself: Jaccard with its spreads and bootstrap interval; distances, mean ± spread over images:",
         _spreads(rows),
         "Pairs of segmenters on the same test images (Wilcoxon's signed ranks, Holm's correction within an organ):",
@@ -91,16 +47,16 @@ def latex(rows: Sequence[Row]) -> str:
 def significance(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return a paired test for every two segmenters with the same protocol, size, seed, organ and folds.
 
-    The p-values are Holm's, over all pairs of one protocol, size, seed and organ. Raises `Table1Error` where the images
+    The p-values are Holm's, over all pairs of one protocol, size, seed and organ. Raises `RowsError` where the images
     of the same folds differ.
     """
     families = {}
-    for one, other in itertools.combinations(sorted(rows, key=_key), 2):
+    for one, other in itertools.combinations(sorted(rows, key=ROWS.key), 2):
         if _family(one) == _family(other) and one["folds"] == other["folds"]:
             families.setdefault(_family(one), []).append((one, other))
     found = []
     for _, pairs in sorted(families.items()):
-        tests = [_test(one, other) for one, other in pairs]
+        tests = [ROWS.compare(one, other) for one, other in pairs]
         adjusted = holm([test.p_value for test in tests])
         found += [
             {"one": one, "other": other, "test": test, "p_holm": float(p)}
@@ -109,30 +65,8 @@ def significance(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
-def _key(row: Row) -> tuple:
-    return row["segmenter"], row["organ"], row["protocol"], row["image_size"], row["seed"]
-
-
 def _family(row: Row) -> tuple:
     return row["protocol"], row["image_size"], row["seed"], ORGANS.index(row["organ"])
-
-
-def _missing(row: Row) -> list[str]:
-    """Return the fields that a row lacks, those within its metrics as `metric.field`."""
-    fields = [field for field in REQUIRED if field not in row]
-    return fields or [f"{metric}.{field}" for metric in METRICS for field in SPREAD if field not in row[metric]]
-
-
-def _test(one: Row, other: Row) -> PairedTest:
-    try:
-        return paired_test(one["jaccard"]["per_image"], other["jaccard"]["per_image"])
-    except ValueError as error:
-        raise Table1Error(f"{_key(one)} and {_key(other)} cannot stand in one table: {error}") from error
-
-
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _lines(rows: Sequence[Row]) -> list[list[str]]:
@@ -153,21 +87,17 @@ def _lines(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def _ours(row: Row | None, metric: str) -> str:
-    return "" if row is None else _with_spread(row[metric]["mean"], row[metric]["std_folds"])
+    return "" if row is None else with_spread(row[metric]["mean"], row[metric]["std_folds"])
 
 
 def _published(cell: tuple | None, metric: int) -> str:
-    return "" if cell is None or cell[metric] is None else _with_spread(*cell[metric])
-
-
-def _with_spread(mean: float, deviation: float | None) -> str:
-    return f"{mean:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
+    return "" if cell is None or cell[metric] is None else with_spread(*cell[metric])
 
 
 def _spreads(rows: Sequence[Row]) -> str:
     head = ["", "organ", "protocol", "size", "Jaccard", "sd over folds", "sd over images", "95 % interval"]
     lines = []
-    for row in sorted(rows, key=_key):
+    for row in sorted(rows, key=ROWS.key):
         jaccard = row["jaccard"]
         low, high = jaccard["bootstrap_95"]
         spreads = (jaccard[name] for name in ("mean", "std_folds", "std_images"))
@@ -175,7 +105,7 @@ def _spreads(rows: Sequence[Row]) -> str:
         lines.append(
             [*_names(row), *numbers, f"{low:.2f} to {high:.2f}", *(_distance(row, name) for name in DISTANCES)]
         )
-    return _markdown([*head, *DISTANCES.values()], lines)
+    return markdown_table([*head, *DISTANCES.values()], lines)
 
 
 def _names(row: Row) -> list[str]:
@@ -183,7 +113,7 @@ def _names(row: Row) -> list[str]:
 
 
 def _distance(row: Row, metric: str) -> str:
-    return _with_spread(row[metric]["mean"], row[metric]["std_images"]) if metric in row else "-"
+    return with_spread(row[metric]["mean"], row[metric]["std_images"]) if metric in row else "-"
 
 
 def _significance(rows: Sequence[Row]) -> str:
@@ -194,4 +124,4 @@ def _significance(rows: Sequence[Row]) -> str:
         p = f"{pair['p_holm']:.4f}" if pair["p_holm"] >= 0.0001 else "< 0.0001"
         numbers = [f"{test.difference:+.2f}", p, f"{test.effect:+.2f}", str(test.count)]
         lines.append([f"{one['segmenter']} less {other['segmenter']}", *_names(one)[1:], *numbers])
-    return _markdown(head, lines) if lines else "No two segmenters were tested on the same images."
+    return markdown_table(head, lines) if lines else "No two segmenters were tested on the same images."

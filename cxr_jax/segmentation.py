@@ -1,4 +1,4 @@
-"""Training of segmenters alone: M_A's pre-training (paper, section V-B) and the cells of Table I."""
+"""Training of segmenters from labels: M_A (paper, section V-B), the cells of Table I, the baselines of Table II."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,6 +19,8 @@ from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import CRITICS, SEGMENTERS, initialise, join
 from cxr_jax.training import Member, Stage, Trained, train
 
+STREAMS = {"pretraining": 0, "adaptation": 2}  # of random numbers, by stage; the transfer's is 1
+
 
 class LabelledImages(NamedTuple):
     """Training images in [0, 255] and masks in {0, 1}, on the device; only the first `count` are training images."""
@@ -29,12 +31,14 @@ class LabelledImages(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One segmenter to train: its dataset, the fold of it, and where it goes."""
+    """One segmenter to train: on which rows of a dataset, which others choose its epoch, and where it goes."""
 
     experiment: plans.Experiment
     data: Radiographs
-    split: splits.Split
+    training: Int[np.ndarray, " n"]
+    validation: Int[np.ndarray, " m"]
     workdir: Path
+    start: Any = None  # variables to start from; else new ones
 
 
 class Networks(NamedTuple):
@@ -53,26 +57,40 @@ def build(experiment: plans.Experiment, key: PRNGKeyArray | None) -> tuple[nnx.G
 
 
 def pretrain(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
+    """Train M_A of each job on the source's labels, against a critic if the experiment has one."""
+    experiment = jobs[0].experiment
+    return _train("pretraining", experiment.pretraining, experiment.critic, jobs)
+
+
+def adapt(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
+    """Train the baseline of each job on the target's labels: fine-tuning from its `start`, or from scratch."""
+    return _train("adaptation", jobs[0].experiment.adaptation, None, jobs)
+
+
+def _train(
+    name: str, settings: plans.SegmenterTraining, critic: plans.Critic | None, jobs: Sequence[Job]
+) -> tuple[nnx.GraphDef, list[Trained]]:
     """Train a segmenter for each job, together; the epoch with the best validation Jaccard is kept.
 
-    The experiments may differ in seed, task and fold alone. An epoch is as long in every fold.
+    The experiments may differ in seed, task, fold and labels alone. An epoch is as long in every fold and with every
+    share of the labels.
     """
-    experiment = jobs[0].experiment
-    settings = experiment.pretraining
     epoch = max(1, splits.training_share(len(jobs[0].data)) // settings.batch_size)
-    networks, states = zip(*(_start(job.experiment, epoch) for job in jobs), strict=True)
+    networks, states = zip(*(_start(job, name, settings, critic, epoch) for job in jobs), strict=True)
     predict = predictor(networks[0].segmenter)
-    capacity = max(len(job.split.train) for job in jobs)
-    stage = Stage("pretraining", settings.epochs, epoch, make_iteration(experiment, networks[0]))
+    capacity = max(len(job.training) for job in jobs)
+    iteration = make_iteration(jobs[0].experiment.augmentation, settings, critic, networks[0])
     members = [_member(job, state, predict, capacity) for job, state in zip(jobs, states, strict=True)]
-    return networks[0].segmenter, train(stage, members)
+    return networks[0].segmenter, train(Stage(name, settings.epochs, epoch, iteration), members)
 
 
 def make_iteration(
-    experiment: plans.Experiment, networks: Networks
+    augment: augmentation.Augmentation,
+    settings: plans.SegmenterTraining,
+    critic: plans.Critic | None,
+    networks: Networks,
 ) -> Callable[[steps.SegmenterState, LabelledImages], tuple[steps.SegmenterState, steps.Metrics]]:
     """Return one training iteration, jitted: draw, augment, take each turn, average the weights."""
-    settings, augment, critic = experiment.pretraining, experiment.augmentation, experiment.critic
     weight = 0.0 if critic is None else critic.weight
     turns = [
         steps.make_segmentation_step(networks.segmenter, networks.optimiser, critic=networks.critic, weight=weight)
@@ -107,10 +125,11 @@ def predictor(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], B
     return predict
 
 
-def _start(experiment: plans.Experiment, epoch: int) -> tuple[Networks, steps.SegmenterState]:
-    """Return an experiment's networks and the state in front of its first step."""
-    settings, section = experiment.pretraining, experiment.critic
-    key_init, key_train = jax.random.split(jax.random.key(experiment.seed))
+def _start(
+    job: Job, stage: str, settings: plans.SegmenterTraining, section: plans.Critic | None, epoch: int
+) -> tuple[Networks, steps.SegmenterState]:
+    """Return a job's networks and the state in front of its first step."""
+    key_init, key_train = jax.random.split(jax.random.fold_in(jax.random.key(job.experiment.seed), STREAMS[stage]))
     make = partial(
         optimisers.adam,
         beta1=settings.beta1,
@@ -118,9 +137,9 @@ def _start(experiment: plans.Experiment, epoch: int) -> tuple[Networks, steps.Se
         schedule=settings.schedule,
         steps=epoch * settings.epochs,
     )
-    graph, variables = build(experiment, key_init)
+    graph, variables = build(job.experiment, key_init)
     optimiser = make(settings.learning_rate)
-    segmenter = steps.learner(graph, variables, optimiser)
+    segmenter = steps.learner(graph, variables if job.start is None else job.start, optimiser)
     if section is None:
         return Networks(graph, optimiser, None, None), steps.initial_state(segmenter, {}, key_train)
     critic_graph, variables = initialise(CRITICS[section.name], jax.random.fold_in(key_init, 1), width=section.width)
@@ -131,7 +150,7 @@ def _start(experiment: plans.Experiment, epoch: int) -> tuple[Networks, steps.Se
 
 def _member(job: Job, state: steps.SegmenterState, predict: Callable, capacity: int) -> Member:
     """Return a job as the training loop takes it; its images are filled up to `capacity` with its last one."""
-    training, validation = job.data[job.split.train], job.data[job.split.validation]
+    training, validation = job.data[job.training], job.data[job.validation]
     rows = np.minimum(np.arange(capacity), len(training) - 1)
     count = jnp.asarray(len(training))
 

@@ -107,6 +107,17 @@ def initial_state(
     )
 
 
+def with_segmenter(state: TransferState, graphs: Graphs, segmenter: Any, optimisers: Optimisers) -> TransferState:
+    """Return a warmed-up state in front of its first supervised step, with `segmenter` as its M_A; all of it copied.
+
+    One warmed-up translator so serves several tasks and shares of labels (paper, section V-C).
+    """
+    learned = {"segmenter": split_statistics(graphs.segmenter, segmenter)[0], "translator": state.translator}
+    average = {**state.average, "segmenter": segmenter}
+    supervised = optimisers.supervised.init(learned)
+    return jax.tree.map(jnp.copy, replace(state, segmenter=segmenter, average=average, supervised_optimiser=supervised))
+
+
 def make_discriminative_step(graphs: Graphs, optimiser: optax.GradientTransformation) -> Step:
     """Return the step in which D_A and D_B learn real from translated, some of which a pool may remember."""
 
@@ -169,7 +180,8 @@ def make_supervised_step(
 
     `looks` weighs the looks in which M_A is shown an image. In the look of A, the paper's, A's images are
     recovered samples G_BA(G_AB(a)) and B's are translated ones G_BA(b), where they have a label. In the look of
-    B, which the paper does not have, they are G_AB(a) and b. Without `target_labels` nothing of B enters.
+    B, which the paper does not have, they are G_AB(a) and b. Without `target_labels` no mask of B
+    enters, and no image of B but for its style where the translator asks for that.
     `perturb` is the augmentation of intensities in front of M_A, which must stay differentiable.
     """
     shown = {look: weight for look, weight in looks.items() if weight > 0}
@@ -190,7 +202,7 @@ def make_supervised_step(
                     total += weight * losses.cross_entropy(logits, *truth)
                 return total
 
-            a_to_b, recovered = translator.there_and_back(batch.a, key_style)
+            a_to_b, recovered = translator.there_and_back(batch.a, batch.b, key_style)
             terms = {"segmentation_a": loss({"a": recovered, "b": a_to_b}, key_a, batch.a_masks)}
             if target_labels:
                 b_to_a = translator.to_a(batch.b, translator.reference(batch.a, batch.b))

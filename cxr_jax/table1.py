@@ -4,50 +4,37 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from tqdm import tqdm
 
-from cxr_jax import experiment, pictures, plans, statistics
+from cxr_jax import grid, pictures, plans, results, statistics
+from cxr_jax.experiment import Run
 
-SUMMARY, RESULTS = "table1.json", "results.json"
+SUMMARY = "table1.json"
 
 
 def train(table: plans.Table1, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
     """Train and test what is missing of the grid, each cell in its folder of `workdir`; write and return the rows.
 
     A finished cell is left alone, so more seeds, folds or segmenters only add cells. The cells of a segmenter train
-    together, `table.together` at once, on a CPU one after another, which is faster there. A cell of another config
-    raises `cxr_jax.experiment.WorkdirError`, and one that a dataset cannot serve its error, before anything is
-    trained.
+    together, `table.together` at once.
     """
-    cells = {workdir / name: cell for name, cell in table.experiments().items()}
-    for folder, cell in cells.items():
-        experiment.claim(folder, cell)
-    missing = {folder: cell for folder, cell in cells.items() if not (folder / RESULTS).exists()}
-    for task in {cell.task: cell for cell in missing.values()}.values():
-        experiment.load_data(task, data_dir, manual_dir)
-    size = 1 if jax.default_backend() == "cpu" else table.together
-    with tqdm(total=len(cells), initial=len(cells) - len(missing), desc="cells") as progress:
-        for segmenter in table.segmenters:
-            row = [folder for folder, cell in missing.items() if cell.segmenter["name"] == segmenter]
-            for start in range(0, len(row), size):
-                group = row[start : start + size]
-                experiment.train_together({folder: missing[folder] for folder in group}, data_dir, manual_dir)
-                progress.update(len(group))
+    grid.train(_cells(table, workdir), table.together, lambda cell: cell.experiment.segmenter, data_dir, manual_dir)
     return _write(table, workdir)
 
 
 def evaluate(table: plans.Table1, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
     """Test the checkpoints of a finished table again; write and return the rows."""
-    for name, cell in tqdm(table.experiments().items(), desc="cells"):
-        experiment.evaluate(cell, workdir / name, data_dir, manual_dir)
+    grid.evaluate(_cells(table, workdir), data_dir, manual_dir)
     return _write(table, workdir)
+
+
+def _cells(table: plans.Table1, workdir: Path) -> list[Run]:
+    return [Run(cell, workdir / name) for name, cell in table.experiments().items()]
 
 
 def _write(table: plans.Table1, workdir: Path) -> list[dict[str, Any]]:
     rows = summarise(table, workdir)
-    experiment.write_json(workdir / SUMMARY, rows)
+    results.write_json(workdir / SUMMARY, rows)
     first = {
         (s, t): f"{s}/{t}_fold{table.folds[0]}_seed{table.seeds[0]}" for s in table.segmenters for t in table.tasks
     }
@@ -63,7 +50,7 @@ def summarise(table: plans.Table1, workdir: Path) -> list[dict[str, Any]]:
         for task in table.tasks:
             for seed in table.seeds:
                 names = [f"{segmenter}/{task}_fold{fold}_seed{seed}" for fold in table.folds]
-                folds = [json.loads((workdir / name / RESULTS).read_text()) for name in names]
+                folds = [json.loads((workdir / name / results.FILE).read_text()) for name in names]
                 rows.append(_row(table, segmenter, task, seed, folds))
     return rows
 
@@ -79,7 +66,7 @@ def _row(table: plans.Table1, segmenter: str, task: str, seed: int, folds: list[
         "folds": list(table.folds),
         "seed": seed,
         "device": first["device"],
-        "commit": first["commit"],
+        "commit": ", ".join(sorted({fold["commit"] for fold in folds})),
         "commands": sorted({fold["command"] for fold in folds}),
         "config": first["config"],
         "data": first["data"],

@@ -58,15 +58,23 @@ class Trained(NamedTuple):
 
 
 def train(stage: Stage, members: Sequence[Member]) -> list[Trained]:
+    """Do as `attempt`, but raise `TrainingDiverged` for the first member that diverged, when the others have ended."""
+    outcomes = attempt(stage, members)
+    for outcome in outcomes:
+        if isinstance(outcome, TrainingDiverged):
+            raise outcome
+    return outcomes
+
+
+def attempt(stage: Stage, members: Sequence[Member]) -> list[Trained | TrainingDiverged]:
     """Train every member from its state, or from where it stopped in its workdir; finished ones are left alone.
 
     Members at the same epoch advance together, over a leading axis of one program, so their states and data must
-    have the same shapes. Each keeps the log and the checkpoints that it would have by itself. Raises
-    `TrainingDiverged` for the first member that diverged, when the others have ended.
+    have the same shapes. Each keeps the log and the checkpoints that it would have by itself.
     """
     alone = platform.epoch_runner(stage.iteration, stage.steps)
     together = platform.epoch_runner(jax.vmap(stage.iteration), stage.steps)
-    runs, failures = [], []
+    runs, failures = [], {}
     try:
         for member in members:
             runs.append(_Run(stage, member))
@@ -79,14 +87,12 @@ def train(stage: Stage, members: Sequence[Member]) -> list[Trained]:
                     try:
                         values = run.record(state, metrics)
                     except TrainingDiverged as error:
-                        failures.append(error)
+                        failures[id(run)] = error
                         active.remove(run)
                         continue
                     progress.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
                     progress.update()
-        if failures:
-            raise failures[0]
-        return [run.trained() for run in runs]
+        return [failures.get(id(run)) or run.trained() for run in runs]
     finally:
         for run in runs:
             run.close()

@@ -7,30 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
+from absl import logging
 from flax import nnx
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
+from jaxtyping import Bool
 
-from cxr_jax import config, evaluation, image_pool, optimisers, plans, steps
-from cxr_jax.data import augmentation, sampling
+from cxr_jax import config, convergence, evaluation, image_pool, iteration, plans, steps
 from cxr_jax.data.radiographs import Radiographs
-from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
-from cxr_jax.training import Member, Stage, Trained, train
+from cxr_jax.plausibility import Shape
+from cxr_jax.training import Member, Stage, Trained, TrainingDiverged, attempt
 from cxr_jax.views import Views
-
-Images = UInt8[Array, "n h w 1"]
-
-
-class Pools(NamedTuple):
-    """The training images of both datasets on the device; an unlabelled image's mask is blank and never read."""
-
-    a: Images
-    a_masks: Images
-    b: Images
-    b_masks: Images
-    b_labelled: Bool[Array, " n"]
 
 
 class Sides(NamedTuple):
@@ -40,181 +26,132 @@ class Sides(NamedTuple):
     validation: Radiographs
 
 
-def build(
-    experiment: plans.Experiment, segmenter: nnx.GraphDef, key: PRNGKeyArray | None
-) -> tuple[steps.Graphs, dict[str, Any]]:
-    """Return the graphs and the initial parameters of translator and discriminators; without a key, shapes alone."""
-    key_translator, key_a, key_b = (None,) * 3 if key is None else jax.random.split(key, 3)
-    translator, critic = experiment.translator, experiment.discriminator
-    graph, parameters = initialise(TRANSLATORS[translator["name"]], key_translator, **plans.network_sizes(translator))
-    sizes = plans.network_sizes(critic)
-    critic_graph, critic_a = initialise(DISCRIMINATORS[critic["name"]], key_a, **sizes)
-    _, critic_b = initialise(DISCRIMINATORS[critic["name"]], key_b, **sizes)
-    parameters = {"translator": parameters, "discriminators": {"a": critic_a, "b": critic_b}}
-    return steps.Graphs(segmenter, graph, critic_graph), parameters
+class Job(NamedTuple):
+    """One transfer: the pre-trained segmenter's variables, both datasets, B's labels that count, and where it goes."""
+
+    experiment: plans.Experiment
+    segmenter: Any
+    source: Sides
+    target: Sides
+    labelled: Bool[np.ndarray, " n"]
+    workdir: Path
 
 
-def make_optimisers(settings: plans.Transfer, steps_per_epoch: int) -> steps.Optimisers:
-    """Return one optimiser a step; the schedules run over the epochs in which the step takes part."""
-    make = partial(optimisers.adam, schedule=settings.schedule)
-    game = {"beta1": settings.beta1, "weight_decay": settings.weight_decay}
-    whole = steps_per_epoch * (settings.warmup_epochs + settings.epochs)
-    return steps.Optimisers(
-        discriminative=make(settings.learning_rate, steps=whole, **game),
-        generative=make(settings.learning_rate, steps=whole, **game),
-        supervised=make(
-            settings.supervised_learning_rate,
-            beta1=settings.supervised_beta1,
-            weight_decay=settings.supervised_weight_decay,
-            steps=steps_per_epoch * settings.epochs,
-        ),
-    )
+class Transfers:
+    """Transfers that advance together: the networks, optimisers and compiled steps that they share.
 
-
-def make_turns(experiment: plans.Experiment, graphs: steps.Graphs, tools: steps.Optimisers) -> tuple[steps.Step, ...]:
-    """Return the discriminative, the generative and the supervised step, each compiled by itself.
-
-    So warm-up and transfer share the programs of the first two.
+    Their experiments may differ in seed and label fraction alone. An epoch is one pass over the smaller dataset, with
+    as many images of the larger one.
     """
-    settings, augment = experiment.transfer, experiment.augmentation
 
-    def perturb(images: Float[Array, "b h w 1"], key: jax.Array) -> Float[Array, "b h w 1"]:
-        unit = augmentation.intensity(augment, key, sampling.from_network(images))
-        return sampling.to_network(unit)
-
-    labels = experiment.label_frac > 0
-    turns = (
-        steps.make_discriminative_step(graphs, tools.discriminative),
-        steps.make_generative_step(graphs, tools.generative, settings.weights),
-        steps.make_supervised_step(
-            graphs, tools.supervised, settings.supervised_looks, target_labels=labels, perturb=perturb
-        ),
-    )
-    return tuple(jax.jit(turn, donate_argnums=0) for turn in turns)
-
-
-def make_iteration(
-    experiment: plans.Experiment, turns: Sequence[steps.Step]
-) -> Callable[[steps.TransferState, Pools], tuple[steps.TransferState, steps.Metrics]]:
-    """Return one iteration: draw and augment a batch, take each turn with it, average the weights."""
-    settings = experiment.transfer
-
-    @jax.jit
-    def draw(key: jax.Array, step: Array, pools: Pools) -> tuple[steps.Batch, jax.Array]:
-        key_order, key_draw = jax.random.split(key)
-        keys = jax.random.split(jax.random.fold_in(key_draw, step), 1 + len(turns))
-        batch = draw_batch(pools, key_order, keys[0], step, settings.batch_size, experiment.augmentation)
-        return batch, keys[1:]
-
-    @partial(jax.jit, donate_argnums=0)
-    def finish(state: steps.TransferState) -> steps.TransferState:
-        current = {"segmenter": state.segmenter, "translator": state.translator}
-        average = optax.incremental_update(current, state.average, 1.0 - settings.average)
-        return replace(state, average=average, step=state.step + 1)
-
-    def iteration(state: steps.TransferState, pools: Pools) -> tuple[steps.TransferState, steps.Metrics]:
-        batch, keys = draw(state.key, state.step, pools)
-        terms = {}
-        for turn, key in zip(turns, keys, strict=True):
-            state, step_terms = turn(state, batch, key)
-            terms |= step_terms
-        return finish(state), terms
-
-    return iteration
-
-
-def draw_batch(
-    pools: Pools,
-    key_order: jax.Array,
-    key_geometry: jax.Array,
-    step: Array,
-    batch_size: int,
-    augment: augmentation.Augmentation,
-) -> steps.Batch:
-    """Return batch `step`: images of either dataset, each in its own order and geometry."""
-    order_a, order_b = jax.random.split(key_order)
-    geometry_a, geometry_b = jax.random.split(key_geometry)
-    rows_a = sampling.batch_indices(order_a, step, len(pools.a), batch_size)
-    rows_b = sampling.batch_indices(order_b, step, len(pools.b), batch_size)
-
-    def prepare(key: jax.Array, images: Images, masks: Images) -> tuple[Array, Array]:
-        images, masks = augmentation.geometry(augment, key, sampling.to_unit(images), masks.astype(jnp.float32))
-        return sampling.to_network(images), masks
-
-    a, a_masks = prepare(geometry_a, pools.a[rows_a], pools.a_masks[rows_a])
-    b, b_masks = prepare(geometry_b, pools.b[rows_b], pools.b_masks[rows_b])
-    return steps.Batch(a, a_masks, b, b_masks, pools.b_labelled[rows_b])
-
-
-def make_pools(source: Radiographs, target: Radiographs, labelled: np.ndarray) -> Pools:
-    """Put training images on the device. Masks of unlabelled target images are left behind on the host."""
-    blank = np.zeros_like(target.images)
-    b_masks = blank if target.masks is None else target.masks * labelled[:, None, None, None].astype(np.uint8)
-    return Pools(*map(jnp.asarray, (source.images, source.masks, target.images, b_masks, labelled)))
-
-
-def transfer(
-    experiment: plans.Experiment,
-    segmenter: tuple[nnx.GraphDef, Any],
-    source: Sides,
-    target: Sides,
-    labelled: np.ndarray,
-    workdir: Path,
-) -> tuple[Views, Trained]:
-    """Warm the translator up, then transfer the pre-trained `segmenter` (graph and parameters).
-
-    An epoch is one pass over the smaller dataset, with as many images of the larger one.
-
-    The epoch is chosen on A's validation images through the cycle, so no label of B counts; where B has
-    labels (`label_frac` above 0), on B's validation images.
-    """
-    settings = experiment.transfer
-    segmenter_graph, segmenter_parameters = segmenter
-    key_init, key_train = jax.random.split(jax.random.fold_in(jax.random.key(experiment.seed), 1))
-    graphs, parameters = build(experiment, segmenter_graph, key_init)
-    steps_per_epoch = max(1, min(len(source.training), len(target.training)) // settings.batch_size)
-    tools = make_optimisers(settings, steps_per_epoch)
-    turns = make_turns(experiment, graphs, tools)
-    pools = make_pools(source.training, target.training, labelled)
-    views = Views(graphs, settings.target_look)
-
-    def deploy(state: steps.TransferState) -> dict[str, Any]:
-        reference = _reference(views, state.average["translator"], pools)
-        return {**state.average, "reference": reference}
-
-    def validate(model: Any) -> dict[str, float]:
-        cycle = evaluation.overlap(partial(views.segment_cycle, model), source.validation)
-        values = {"cycle_jaccard": float(np.mean(cycle["jaccard"]))}
-        values["score"] = values["cycle_jaccard"]
-        if experiment.label_frac > 0:
-            direct = evaluation.overlap(partial(views.segment_target, model), target.validation)
-            values["score"] = float(np.mean(direct["jaccard"]))
-        return values
-
-    def run(name: str, epochs: int, state: steps.TransferState, *, supervised: bool) -> Trained:
-        iteration = make_iteration(experiment, turns if supervised else turns[:2])
-        member = Member(
-            state=state,
-            data=pools,
-            workdir=workdir,
-            config=config.to_json(experiment),
-            deploy=deploy,
-            validate=validate if supervised else lambda model: {},
-            pictures=lambda model: {"translation": views.picture(model, source.validation, target.validation)},
+    def __init__(self, jobs: Sequence[Job], segmenter: nnx.GraphDef):
+        """Prepare networks and steps; nothing is compiled yet."""
+        self.jobs, self.experiment = jobs, jobs[0].experiment
+        self.settings = self.experiment.transfer
+        graphs, _ = iteration.build(self.experiment, segmenter, None)
+        smaller = min(len(jobs[0].source.training), len(jobs[0].target.training))
+        self.steps_per_epoch = max(1, smaller // self.settings.batch_size)
+        self.graphs = graphs
+        self.tools = iteration.make_optimisers(self.settings, self.steps_per_epoch)
+        self.turns = iteration.make_turns(
+            self.experiment, graphs, self.tools, target_labels=any(job.experiment.label_frac > 0 for job in jobs)
         )
-        return train(Stage(name, epochs, steps_per_epoch, iteration), [member])[0]
+        self.views = Views(graphs, self.settings.target_look)
 
-    size = experiment.image_size
-    remembered = {domain: image_pool.empty(settings.image_pool, size, size) for domain in "ab" if settings.image_pool}
-    start = steps.initial_state(
-        graphs, **parameters, segmenter=segmenter_parameters, optimisers=tools, key=key_train, pools=remembered
+    def warm_up(self) -> list[Trained]:
+        """Train the translators of all jobs without supervision, from new weights."""
+        return self._converge("warmup", self._start)
+
+    def transfer(self, warm: Sequence[steps.TransferState]) -> list[Trained]:
+        """Take all three steps in turn, from warmed-up states.
+
+        The epoch is chosen on A's validation images through the cycle, so no label of B counts; where B has
+        labels (`label_frac` above 0), on B's validation images.
+        """
+        states = {job.workdir: state for job, state in zip(self.jobs, warm, strict=True)}
+
+        def start(job: Job, trial: int) -> steps.TransferState:
+            state = steps.with_segmenter(states[job.workdir], self.graphs, job.segmenter, self.tools)
+            return replace(state, key=jax.random.fold_in(state.key, trial))
+
+        return self._converge("transfer", start)
+
+    def _converge(self, name: str, start: Callable[[Job, int], steps.TransferState]) -> list[Trained]:
+        """Train all jobs; one that did not converge starts again, from `start(job, trial)`, as often as it may.
+
+        What a failed trial left is set aside as `NAME_failed_TRIAL`. A job that never converges keeps its last trial,
+        and its record says so; one whose losses are not even finite raises `TrainingDiverged` at last.
+        """
+        limits, outcomes, pending = self.settings.convergence, {}, list(self.jobs)
+        scales = self.experiment.discriminator.get("scales", 1)
+        while pending:
+            trials = [convergence.failures(job.workdir / name) for job in pending]
+            members = [self._member(name, job, start(job, trial)) for job, trial in zip(pending, trials, strict=True)]
+            again = []
+            for job, trial, outcome in zip(pending, trials, self._attempt(name, members), strict=True):
+                folder = job.workdir / name
+                verdict = convergence.judge(folder, outcome, limits, scales=scales, supervised=name == "transfer")
+                if verdict.faults and trial < limits.restarts:
+                    logging.warning("%s: %s; starting again", folder, "; ".join(verdict.faults))
+                    convergence.set_aside(folder, trial)
+                    again.append(job)
+                elif isinstance(outcome, TrainingDiverged):
+                    raise outcome
+                else:
+                    convergence.record(folder, verdict, trial)
+                    outcomes[job.workdir] = outcome
+            pending = again
+        return [outcomes[job.workdir] for job in self.jobs]
+
+    def _attempt(self, name: str, members: Sequence[Member]) -> list[Trained | TrainingDiverged]:
+        supervised = name == "transfer"
+        turns = self.turns if supervised else self.turns[:2]
+        epochs = self.settings.epochs if supervised else self.settings.warmup_epochs
+        play = iteration.make_iteration(self.experiment, turns)
+        return attempt(Stage(name, epochs, self.steps_per_epoch, play), members)
+
+    def _start(self, job: Job, trial: int) -> steps.TransferState:
+        """Return the state in front of a trial of the warm-up."""
+        seed = jax.random.fold_in(jax.random.key(job.experiment.seed), 1)
+        key_init, key_train = jax.random.split(jax.random.fold_in(seed, trial))
+        _, parameters = iteration.build(job.experiment, self.graphs.segmenter, key_init)
+        places, size = self.settings.image_pool, job.experiment.image_size
+        pools = {domain: image_pool.empty(places, size, size) for domain in "ab" if places}
+        return steps.initial_state(
+            self.graphs, **parameters, segmenter=job.segmenter, optimisers=self.tools, key=key_train, pools=pools
+        )
+
+    def _member(self, name: str, job: Job, state: steps.TransferState) -> Member:
+        pools = iteration.make_pools(job.source.training, job.target.training, job.labelled)
+        shape = Shape.of(job.source.training.masks)
+
+        def deploy(state: steps.TransferState) -> dict[str, Any]:
+            return {**state.average, "reference": _reference(self.views, state.average["translator"], pools)}
+
+        def validate(model: Any) -> dict[str, float]:
+            values = convergence.measure(self.views, model, job.source.validation, job.target.validation, shape)
+            return values | (self._score(job, model) if name == "transfer" else {})
+
+        def draw(model: Any) -> dict[str, Any]:
+            return {"translation": self.views.picture(model, job.source.validation, job.target.validation)}
+
+        return Member(state, pools, job.workdir, config.to_json(job.experiment), deploy, validate, draw)
+
+    def _score(self, job: Job, model: Any) -> dict[str, float]:
+        """Return what chooses the epoch."""
+        cycle = evaluation.overlap(partial(self.views.segment_cycle, model), job.source.validation)
+        values = {"cycle_jaccard": float(np.mean(cycle["jaccard"]))}
+        if job.experiment.label_frac == 0:
+            return values | {"score": values["cycle_jaccard"]}
+        direct = evaluation.overlap(partial(self.views.segment_target, model), job.target.validation)
+        return values | {"score": float(np.mean(direct["jaccard"]))}
+
+
+def _reference(views: Views, translator: Any, pools: iteration.Pools) -> Any:
+    """Return, by domain, the mean of the translator's reference codes of all its training images, as one row."""
+    counts = {"a": len(pools.a), "b": len(pools.b)}
+    rows = np.arange(max(counts.values()))  # the smaller dataset comes round again, which is not counted
+    codes = evaluation.in_batches(
+        partial(views.reference, translator), pools.a[rows % counts["a"]], pools.b[rows % counts["b"]]
     )
-    warm = run("warmup", settings.warmup_epochs, start, supervised=False)
-    return views, run("transfer", settings.epochs, warm.state, supervised=True)
-
-
-def _reference(views: Views, translator: Any, pools: Pools) -> Any:
-    """Return the translator's mean reference codes of the training images of either dataset, one row each."""
-    count = min(len(pools.a), len(pools.b))
-    codes = evaluation.in_batches(partial(views.reference, translator), pools.a[:count], pools.b[:count])
-    return jax.tree.map(lambda code: code.mean(axis=0, keepdims=True), codes)
+    return {domain: code[: counts[domain]].mean(axis=0, keepdims=True) for domain, code in codes.items()}

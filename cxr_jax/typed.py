@@ -32,7 +32,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if isinstance(hint, types.UnionType):
         return None if value is None else _convert(typing.get_args(hint)[0], value, path)
     if dataclasses.is_dataclass(hint):
-        return build(hint, value, path)
+        return value if isinstance(value, hint) else build(hint, value, path)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         any_length = arguments[-1] is Ellipsis

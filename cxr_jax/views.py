@@ -26,9 +26,11 @@ class Views:
         """
         self._graphs = graphs
         self._look = look
+        self.segment_source = jax.jit(lambda model, a: self._segment(model, dict.fromkeys("ab", _read(a))))
         self.segment_target = jax.jit(self._segment_target)
         self.segment_cycle = jax.jit(self._segment_cycle)
         self.translate = jax.jit(self._translate)
+        self.there_and_back = jax.jit(self._there_and_back, static_argnums=1)
         self.reference = jax.jit(lambda parameters, a, b: self._translator(parameters).reference(_read(a), _read(b)))
 
     def _translator(self, parameters: Any) -> nnx.Module:
@@ -56,6 +58,12 @@ class Views:
             "a_to_b_to_a": translator.to_a(a_to_b, reference),
             "b_to_a": translator.to_a(_read(b), reference),
         }
+
+    def _there_and_back(self, model: Any, domain: str, images: Images) -> Float[Array, "n h w 1"]:
+        """G_BA(G_AB(a)) of images of domain "a", G_AB(G_BA(b)) of images of "b", in [0, 1]."""
+        translator, reference = self._translator(model["translator"]), model["reference"]
+        away, back = (translator.to_b, translator.to_a) if domain == "a" else (translator.to_a, translator.to_b)
+        return sampling.from_network(back(away(_read(images), reference), reference))
 
     def picture(
         self, model: Any, source: Radiographs, target: Radiographs, count: int = 6

@@ -47,7 +47,11 @@ def test_the_paper_protocol_is_the_default():
         ("segmenter.wdith", 8, "config.segmenter.wdith is unknown; the sizes of unet are width, depth"),
         ("segmenter.width", 0, r"config.segmenter.width must be in \[1, 4096\], found 0"),
         ("segmenter.width", 12, "must be a multiple of 8"),
-        ("translator.name", "pix2pix", "config.translator.name must be one of munit, unit, cyclegan; found 'pix2pix'"),
+        (
+            "translator.name",
+            "pix2pix",
+            "config.translator.name must be one of munit, munit_dataset_style, unit, cyclegan; found 'pix2pix'",
+        ),
         ("munit.width", 1.5, "config.munit.width must be a int, found 1.5"),
         ("pretraining.epochs", 0, "config.pretraining.epochs must be in"),
         ("pretraining.schedule", "linear", "config.pretraining.schedule must be one of constant, cosine"),
@@ -61,6 +65,7 @@ def test_the_paper_protocol_is_the_default():
         ("munit.weights.cylce", 1.0, "config.munit.weights must name"),
         ("augmentation.scale", (1.2, 0.8), "config.augmentation.scale must be in"),
         ("augmentation.scale", 0.8, "config.augmentation.scale must be 2 numbers"),
+        ("negated", ("jrst",), "config.negated must be one of jsrt, montgomery"),
         ("colour", 3, "config.colour is unknown; the fields of config are method, seed"),
     ],
 )

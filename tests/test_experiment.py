@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cxr_jax import checkpoints, config, experiment, inference, training, transfer
+from cxr_jax import checkpoints, config, experiment, inference, iteration, segmentation, transfer
+from cxr_jax import results as results_module
 from cxr_jax.data import radiographs
 from tests import tiny
 
@@ -72,7 +73,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path, tfd
 
 def test_evaluate_gives_the_same_figures_and_trains_nothing(finished, tfds_dir, monkeypatch):
     workdir, results = finished
-    monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr(segmentation, "train", None)
+    monkeypatch.setattr(transfer, "attempt", None)
     again = experiment.evaluate(tiny.experiment(), workdir, tfds_dir, None)
     assert again["test"] == results["test"]
 
@@ -94,11 +96,27 @@ def test_label_free_training_never_reads_a_target_mask(finished, tmp_path, tfds_
     model, twin = (inference.restore(path).model for path in (tmp_path, finished[0]))
     for one, two in zip(jax.tree.leaves(model), jax.tree.leaves(twin), strict=True):
         np.testing.assert_array_equal(one, two)
+    for file in ("warmup/scalars.jsonl", "transfer/scalars.jsonl", "transfer/convergence.json"):
+        assert (tmp_path / file).read_text() == (finished[0] / file).read_text()
+
+
+def test_a_transfer_that_does_not_converge_starts_again_and_is_marked(tmp_path, tfds_dir):
+    limits = config.to_json(tiny.experiment())["transfer"]["convergence"] | {"cycle_error": 0.0, "restarts": 1}
+    hopeless = tiny.experiment(transfer__convergence=limits)
+    results = experiment.train(hopeless, tmp_path, tfds_dir, None)
+    assert (results["converged"], results["restarts"]) == (False, 2)
+    assert all("is above 0.0" in fault for fault in results["faults"][:1])
+    for stage in ("warmup", "transfer"):
+        first, last = ((tmp_path / name / "scalars.jsonl").read_text() for name in (f"{stage}_failed_0", stage))
+        assert first != last
+        assert len(first.splitlines()) == len(last.splitlines())
+    assert experiment.train(hopeless, tmp_path, tfds_dir, None)["test"] == results["test"]
+    assert "did not converge" in results_module.screen(results)
 
 
 def test_pools_hold_no_mask_of_an_unlabelled_image(tfds_dir):
     data = radiographs.load("phantom/b", "lungs", 32, tfds_dir)[np.arange(4)]
-    pools = transfer.make_pools(data, data, np.array([True, False, False, True]))
+    pools = iteration.make_pools(data, data, np.array([True, False, False, True]))
     assert [bool(mask.any()) for mask in pools.b_masks] == [True, False, False, True]
 
 
@@ -115,6 +133,10 @@ def test_a_target_without_labels_is_qualitative_and_has_no_labelled_share(tmp_pa
         experiment.train(tiny.experiment(task="heart", label_frac=0.5), tmp_path / "half", tfds_dir, None)
     results = experiment.train(tiny.experiment(task="heart"), tmp_path / "none", tfds_dir, None)
     assert set(results["test"]) == {"source"}
+    found = results["plausible"]["transfer"]
+    assert (found["images"], len(found["per_image"])) == (32, 32)
+    assert found["count"] == sum(found["per_image"].values())
+    assert f"no labels; {found['count']} of 32 masks are plausible" in results_module.screen(results)
     assert (tmp_path / "none" / "overlays" / "transfer.png").exists()
 
 
@@ -143,6 +165,10 @@ def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
         predictor(np.zeros((4, 4, 3)))
     rough = dataclasses.replace(predictor, predict=lambda images: np.random.default_rng(0).random(images.shape) < 0.4)
     assert ndimage.label(rough(framed, tidy=True))[1] <= 2 < ndimage.label(rough(framed))[1]
+    bright = dataclasses.replace(predictor, predict=lambda images: images > 127)
+    dark = dataclasses.replace(bright, experiment=tiny.experiment(negated=("phantom/b",)))
+    assert not (bright(framed) & dark(framed)).any()
+    assert (bright(framed) | dark(framed)).mean() > 0.5
     whole = dataclasses.replace(predictor, experiment=tiny.experiment(trim=False), predict=np.ones_like)(framed)
     assert whole.all()  # where images are not trimmed, their frames are segmented too
     segmenter = inference.restore(workdir / "pretraining")

@@ -43,18 +43,18 @@ def test_rows_of_table_1_are_no_single_run(tmp_path):
     kept.write_text(rows)
     assert report.read_results(tmp_path) == []
     (tmp_path / "results.json").write_text(json.dumps(ROW))
-    with pytest.raises(report.ReportError, match="is for the rows of Table I"):
+    with pytest.raises(report.ReportError, match="is for the rows of a table"):
         report.add("table1", tmp_path, tmp_path)
     assert kept.read_text() == rows
     (tmp_path / "results.json").write_text(rows)
-    with pytest.raises(report.ReportError, match=r"is not of a single run.* --add-table1 WORKDIR"):
+    with pytest.raises(report.ReportError, match=r"is not of a single run.* --add-table1 or --add-table2"):
         report.add("one", tmp_path, tmp_path)
     with pytest.raises(report.ReportError, match="is not of a single run"):
         report.read_results(tmp_path)
 
 
 def test_what_is_missing_is_named(tmp_path):
-    with pytest.raises(report.ReportError, match=r"there is no .* added with --add-table1 WORKDIR"):
+    with pytest.raises(report.ReportError, match=r"there is no .* added with --add-table1 or --add-table2"):
         report.add("one", tmp_path, tmp_path)
     (tmp_path / "bad.json").write_text(json.dumps({"name": "bad"}))
     with pytest.raises(report.ReportError, match="lacks command, config"):

@@ -89,7 +89,11 @@ def jobs(folder, data, **changes) -> list[segmentation.Job]:
     """Return two folds of 33 images, of which 19 and 20 train."""
     experiment = tiny.experiment(pretraining__batch_size=4, pretraining__epochs=1, **changes)
     few = data[np.arange(33)]
-    return [segmentation.Job(experiment, few, splits.split(few.ids, fold, 0), folder / str(fold)) for fold in (0, 4)]
+    folds = {fold: splits.split(few.ids, fold, 0) for fold in (0, 4)}
+    return [
+        segmentation.Job(experiment, few, split.train, split.validation, folder / str(fold))
+        for fold, split in folds.items()
+    ]
 
 
 SCAN = {
@@ -101,9 +105,10 @@ SCAN = {
 @pytest.mark.parametrize("changes", [{}, pytest.param(SCAN, marks=pytest.mark.slow)], ids=["unet", "scan"])
 def test_folds_that_learn_together_are_what_they_are_alone(tmp_path, tfds_dir, changes):
     data = radiographs.load("phantom/a", "lungs", 32, tfds_dir)
-    assert [len(job.split.train) for job in jobs(tmp_path, data)] == [19, 20]
+    assert [len(job.training) for job in jobs(tmp_path, data)] == [19, 20]
     graph, together = segmentation.pretrain(jobs(tmp_path / "together", data, **changes))
-    start = segmentation.build(jobs(tmp_path, data, **changes)[0].experiment, jax.random.split(jax.random.key(0))[0])[1]
+    key = jax.random.split(jax.random.fold_in(KEY, segmentation.STREAMS["pretraining"]))[0]
+    start = segmentation.build(jobs(tmp_path, data, **changes)[0].experiment, key)[1]
     for job, member in zip(jobs(tmp_path / "alone", data, **changes), together, strict=True):
         (alone,) = segmentation.pretrain([job])[1]
         here, there = (flat(trained.state.segmenter.parameters) for trained in (alone, member))

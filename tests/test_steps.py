@@ -19,7 +19,7 @@ WEIGHTS = defaultdict(lambda: 1.0, image=10.0, kl=0.01, kl_cycle=0.01)
 PARTS = ("translator", "discriminators", "segmenter")
 
 
-@pytest.fixture(scope="module", params=TRANSLATORS)
+@pytest.fixture(scope="module", params=["munit", "cyclegan", pytest.param("unit", marks=pytest.mark.slow)])
 def setting(request):
     """Return graphs, optimisers, a state and a batch at the smallest sizes."""
     sizes = tiny.TRANSLATOR_SIZES[request.param]

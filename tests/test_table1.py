@@ -10,6 +10,7 @@ from scipy import stats
 
 from configs import table1 as config_file
 from cxr_jax import config, experiment, figure7, pictures, plans, published, report, report_table1, statistics, table1
+from cxr_jax.rows import RowsError
 
 
 def tiny(**changes) -> plans.Table1:
@@ -108,6 +109,7 @@ def row(segmenter="unet", organ="lungs", seed=0, mean=95.0, images=40) -> dict:
     folds = [{f"{fold}_{i}": float(mean + noise[i]) for i in range(fold, images, 2)} for fold in (0, 1)]
     spread = table1.spread(folds) | {"mean": mean, "std_folds": 0.5}
     fields = {"protocol": "paper", "image_size": 128, "folds": [0, 1], "device": "cpu", "commit": "abc"}
+    fields |= {"config": {"task": organ}, "data": {"jsrt": "1"}}
     return {"segmenter": segmenter, "organ": organ, "seed": seed, "jaccard": spread, "dice": spread, **fields}
 
 
@@ -173,7 +175,7 @@ def test_pairs_of_an_organ_are_one_family_whatever_their_folds():
 
 def test_rows_of_different_images_may_not_stand_in_one_table():
     rows = [row(), row("fcn", images=38)]
-    with pytest.raises(report_table1.Table1Error, match=r"cannot stand in one table: .* lacks 2"):
+    with pytest.raises(RowsError, match=r"cannot stand in one table: .* lacks 2"):
         report_table1.markdown(rows)
 
 
@@ -190,11 +192,11 @@ def finished(workdir, rows) -> Path:
 
 def test_rows_are_replaced_and_faulty_files_refused(tmp_path):
     kept = tmp_path / "kept.json"
-    assert report_table1.read(kept) == []
+    assert report_table1.ROWS.read(kept) == []
     assert report_table1.markdown([]) == report_table1.NOTHING
-    report_table1.add(finished(tmp_path / "run", [row(), row(seed=1)]), kept)
-    report_table1.add(finished(tmp_path / "run", [row(mean=96.0)]), kept)
-    assert [(r["seed"], r["jaccard"]["mean"]) for r in report_table1.read(kept)] == [(0, 96.0), (1, 95.0)]
+    report_table1.ROWS.add(finished(tmp_path / "run", [row(), row(seed=1)]), kept)
+    report_table1.ROWS.add(finished(tmp_path / "run", [row(mean=96.0)]), kept)
+    assert [(r["seed"], r["jaccard"]["mean"]) for r in report_table1.ROWS.read(kept)] == [(0, 96.0), (1, 95.0)]
     for content, message in (
         ([row(), row()], "stands there twice"),
         ([{"segmenter": "unet"}], "lacks organ, protocol"),
@@ -202,11 +204,11 @@ def test_rows_are_replaced_and_faulty_files_refused(tmp_path):
         ({"name": "one"}, "is not a list of rows.* --add NAME=WORKDIR"),
         (["one"], "is not a list of rows"),
     ):
-        with pytest.raises(report_table1.Table1Error, match=message):
-            report_table1.add(finished(tmp_path / "run", content), kept)
-    with pytest.raises(report_table1.Table1Error, match="expected the workdir of a finished run"):
-        report_table1.add(tmp_path / "nowhere", kept)
-    assert len(report_table1.read(kept)) == 2
+        with pytest.raises(RowsError, match=message):
+            report_table1.ROWS.add(finished(tmp_path / "run", content), kept)
+    with pytest.raises(RowsError, match="expected the workdir of a finished run"):
+        report_table1.ROWS.add(tmp_path / "nowhere", kept)
+    assert len(report_table1.ROWS.read(kept)) == 2
 
 
 @pytest.fixture
@@ -214,7 +216,7 @@ def root(tmp_path, monkeypatch) -> Path:
     """Return a project folder of documents without results, which the report's command line takes for its own."""
     (tmp_path / report.RESULTS).mkdir(parents=True)
     for name in report.DOCUMENTS:
-        sections = ("results", "table 1") if name == report.DOCUMENTS[-1] else ("results",)
+        sections = ("results", *report.TABLES) if name == report.DOCUMENTS[-1] else ("results",)
         lines = [marker.format(section) for section in sections for marker in report.MARKERS]
         (tmp_path / name).write_text("\n".join(lines))
     monkeypatch.setattr(report, "ROOT", tmp_path)
@@ -225,7 +227,7 @@ def test_the_command_line_adds_rows_and_writes_every_document(root, monkeypatch)
     assert report_table1.NOTHING in report.written(root)[root / "docs/RESULTS.md"]
     monkeypatch.setattr("sys.argv", ["report", "--add-table1", str(finished(root / "run", [row()]))])
     report.main()
-    assert json.loads((root / report.TABLE1).read_text()) == [row()]
+    assert json.loads((root / report.RESULTS / "table1.json").read_text()) == [row()]
     assert "| unet | paper, seed 0 | 128 | 2 | 95.00 ± 0.50 |" in (root / "docs/RESULTS.md").read_text()
     assert r"unet & paper, seed 0 & 128 & 2 & 95.00 $\pm$ 0.50 &" in (root / "docs/table1.tex").read_text()
     assert (root / "docs/figure7.png").exists()
@@ -242,7 +244,7 @@ def test_the_command_line_refuses_a_single_run_as_table_1(root, monkeypatch, cap
         with pytest.raises(SystemExit):
             report.main()
         assert "--add" in capsys.readouterr().err.partition("error: ")[2]
-        assert not (root / report.TABLE1).exists()
+        assert not (root / report.RESULTS / "table1.json").exists()
 
 
 def test_the_contact_sheet_shows_every_picture_under_its_names(tmp_path):

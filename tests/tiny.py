@@ -5,6 +5,7 @@ from cxr_jax import config, plans
 
 TRANSLATOR_SIZES = {
     "munit": {"width": 4, "blocks": 1, "mlp": 8},
+    "munit_dataset_style": {"width": 4, "blocks": 1, "mlp": 8},
     "unit": {"width": 4, "blocks": 1},
     "cyclegan": {"width": 4, "blocks": 1},
 }
@@ -21,6 +22,7 @@ def experiment(**changes) -> plans.Experiment:
     plain.discriminator.width = 4
     plain.pretraining.update(epochs=2, batch_size=16)
     plain.transfer.update(warmup_epochs=1, epochs=2, batch_size=16)
+    plain.transfer.convergence.restarts = 0
     for path, value in changes.items():
         *parents, last = path.split("__")
         section = plain

@@ -94,8 +94,9 @@ def load(
     data_dir: str | None = None,
     manual_dir: str | None = None,
     trim: bool = True,
+    negate: bool = False,
 ) -> Radiographs:
-    """Load dataset `name` for `task`, every image trimmed unless `trim` is off, resized and normalised."""
+    """Load dataset `name` for `task`: images trimmed unless `trim` is off, resized, normalised, negated on demand."""
     structures = TASKS[task]
     builder = prepare(name, data_dir, manual_dir)
     labelled = all(structure in builder.info.features for structure in structures)
@@ -112,7 +113,7 @@ def load(
             masks.append(resize(union.astype(np.float32), image_size) >= 0.5)
     return Radiographs(
         name=name,
-        images=np.stack(images)[..., None],
+        images=np.stack([255 - image if negate else image for image in images])[..., None],
         masks=np.stack(masks)[..., None].astype(np.uint8) if labelled else None,
         ids=tuple(row["id"].decode() if isinstance(row["id"], bytes) else row["id"] for row in rows),
         spacing=np.stack(sides) * (FIELD_MM[name] / image_size) if name in FIELD_MM else None,

@@ -10,7 +10,7 @@ from cxr_jax.models.cyclegan import CycleGAN
 from cxr_jax.models.discriminator import MultiScaleDiscriminator
 from cxr_jax.models.fcn import FCN
 from cxr_jax.models.invertednet import InvertedNet
-from cxr_jax.models.munit import MUNIT
+from cxr_jax.models.munit import MUNIT, DatasetStyleMUNIT
 from cxr_jax.models.scan import SCAN, SCANCritic
 from cxr_jax.models.segnet import SegNet
 from cxr_jax.models.unet import UNet
@@ -19,7 +19,7 @@ from cxr_jax.models.unit import UNIT
 __all__ = ["CRITICS", "DISCRIMINATORS", "SEGMENTERS", "TRANSLATORS", "initialise", "join", "split_statistics"]
 
 SEGMENTERS = {"unet": UNet, "fcn": FCN, "segnet": SegNet, "invertednet": InvertedNet, "scan": SCAN}
-TRANSLATORS = {"munit": MUNIT, "unit": UNIT, "cyclegan": CycleGAN}
+TRANSLATORS = {"munit": MUNIT, "munit_dataset_style": DatasetStyleMUNIT, "unit": UNIT, "cyclegan": CycleGAN}
 CRITICS = {"scan": SCANCritic}
 DISCRIMINATORS = {"patch": MultiScaleDiscriminator}
 

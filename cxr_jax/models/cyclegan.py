@@ -84,7 +84,7 @@ class CycleGAN(nnx.Module):
         }
         return terms, (a_to_b, b_to_a)
 
-    def there_and_back(self, a: Gray, key: PRNGKeyArray) -> tuple[Gray, Gray]:
+    def there_and_back(self, a: GrayA, b: GrayB, key: PRNGKeyArray) -> tuple[GrayA, GrayA]:
         """Return G_AB(a) and G_BA(G_AB(a)) (Figure 6a of the transfer's paper)."""
         a_to_b = self.a_to_b(a)
         return a_to_b, self.b_to_a(a_to_b)

@@ -174,8 +174,8 @@ class MUNIT(nnx.Module):
         return 2 ** max(downsamplings, 4)
 
     def translate(self, a: GrayA, b: GrayB, key: PRNGKeyArray) -> tuple[GrayA, GrayB]:
-        """Return G_AB(a) and G_BA(b) with styles drawn from the prior, as the discriminators see them."""
-        style_a, style_b = self._prior_styles(len(b), len(a), key)
+        """Return G_AB(a) and G_BA(b) with styles drawn for them, as the discriminators see them."""
+        style_a, style_b = self.target_styles(a, b, key)
         return self.b.decode(self.a.content(a), style_b), self.a.decode(self.b.content(b), style_a)
 
     def objectives(
@@ -189,7 +189,7 @@ class MUNIT(nnx.Module):
         """
         content_a, own_style_a = self.a.content(a), self.a.style(a)
         content_b, own_style_b = self.b.content(b), self.b.style(b)
-        style_a, style_b = self._prior_styles(len(b), len(a), key)
+        style_a, style_b = self.target_styles(a, b, key)
         a_to_b = self.b.decode(content_a, style_b)
         b_to_a = self.a.decode(content_b, style_a)
         content_a_found, content_b_found = self.b.content(a_to_b), self.a.content(b_to_a)
@@ -205,9 +205,9 @@ class MUNIT(nnx.Module):
         }
         return terms, (a_to_b, b_to_a)
 
-    def there_and_back(self, a: Gray, key: PRNGKeyArray) -> tuple[Gray, Gray]:
-        """Return G_AB(a), in a style of B from the prior, and G_BA(G_AB(a)), in A's own style (Figure 6a)."""
-        _, style_b = self._prior_styles(0, len(a), key)
+    def there_and_back(self, a: GrayA, b: GrayB, key: PRNGKeyArray) -> tuple[GrayA, GrayA]:
+        """Return G_AB(a), in a style of B drawn for it, and G_BA(G_AB(a)), in A's own style (Figure 6a)."""
+        _, style_b = self.target_styles(a, b, key)
         a_to_b = self.b.decode(self.a.content(a), style_b)
         return a_to_b, self.a.decode(self.b.content(a_to_b), self.a.style(a))
 
@@ -228,10 +228,34 @@ class MUNIT(nnx.Module):
         style = jnp.broadcast_to(reference["b"].mean(axis=0), (len(a), self.style_size))
         return self.b.decode(self.a.content(a), style)
 
-    def _prior_styles(self, count_a: int, count_b: int, key: PRNGKeyArray) -> tuple[StyleA, StyleB]:
-        """Draw `count_a` styles of A and `count_b` styles of B from the standard normal prior."""
+    def target_styles(self, a: GrayA, b: GrayB, key: PRNGKeyArray) -> tuple[StyleB, StyleA]:
+        """Draw the styles in which `b` is translated to A and `a` to B from the standard normal prior."""
         key_a, key_b = jax.random.split(key)
         return (
-            jax.random.normal(key_a, (count_a, self.style_size)),
-            jax.random.normal(key_b, (count_b, self.style_size)),
+            jax.random.normal(key_a, (len(b), self.style_size)),
+            jax.random.normal(key_b, (len(a), self.style_size)),
         )
+
+
+class DatasetStyleMUNIT(MUNIT):
+    """MUNIT with one style a dataset in place of one an image, which the paper names as the next step (section VII).
+
+    Images are translated in the mean style of the other dataset's batch, not in one from the prior, and the term
+    `spread` holds the styles of a dataset together.
+    """
+
+    TERMS = (*MUNIT.TERMS, "spread")
+
+    def target_styles(self, a: GrayA, b: GrayB, key: PRNGKeyArray) -> tuple[StyleB, StyleA]:
+        """Return the mean style of A for each image of `b`, and that of B for each of `a`, as constants."""
+        style_a, style_b = (jax.lax.stop_gradient(side.style(x).mean(axis=0)) for side, x in ((self.a, a), (self.b, b)))
+        return jnp.tile(style_a, (len(b), 1)), jnp.tile(style_b, (len(a), 1))
+
+    def objectives(
+        self, a: GrayA, b: GrayB, key: PRNGKeyArray
+    ) -> tuple[dict[str, Float[Array, ""]], tuple[GrayA, GrayB]]:
+        """Return MUNIT's losses and `spread`, the mean distance of style codes from their dataset's mean."""
+        terms, translated = super().objectives(a, b, key)
+        styles = self.a.style(a), self.b.style(b)
+        spread = sum(mean_absolute_error(style, style.mean(axis=0, keepdims=True)) for style in styles)
+        return {**terms, "spread": spread}, translated

@@ -140,7 +140,7 @@ class UNIT(nnx.Module):
         }
         return terms, (a_to_b, b_to_a)
 
-    def there_and_back(self, a: Gray, key: PRNGKeyArray) -> tuple[Gray, Gray]:
+    def there_and_back(self, a: GrayA, b: GrayB, key: PRNGKeyArray) -> tuple[GrayA, GrayA]:
         """Return G_AB(a), from a noisy code, and G_BA(G_AB(a)) (Figure 6a of the transfer's paper)."""
         a_to_b = self.image_b(_noisy(self.code_a(a), key))
         return a_to_b, self.image_a(self.code_b(a_to_b))

@@ -61,6 +61,12 @@ def test_pixels_have_a_size_where_the_field_of_view_is_known(phantoms, tfds_dir,
     assert (untrimmed.spacing == 10.0).all()
 
 
+def test_negated_images_are_negatives_with_the_same_masks(phantoms, tfds_dir):
+    negated = radiographs.load("phantom/b", "lungs", 32, tfds_dir, negate=True)
+    np.testing.assert_array_equal(negated.images, 255 - phantoms["lungs"].images)
+    np.testing.assert_array_equal(negated.masks, phantoms["lungs"].masks)
+
+
 def test_untrimmed_images_keep_their_black_frame(phantoms, tfds_dir):
     trimmed = phantoms["lungs"]
     whole = radiographs.load("phantom/b", "lungs", 32, tfds_dir, trim=False)

@@ -9,7 +9,7 @@ from flax import nnx
 from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise, unit
 from cxr_jax.models.cyclegan import CycleGAN
 from cxr_jax.models.discriminator import downscale
-from cxr_jax.models.munit import MUNIT
+from cxr_jax.models.munit import MUNIT, DatasetStyleMUNIT
 from cxr_jax.models.unit import UNIT
 from tests import tiny
 
@@ -36,7 +36,7 @@ def test_translators_keep_the_image_size_and_range(name):
     translator = nnx.merge(graph, parameters)
     a, b = jax.random.uniform(KEY, (2, 3, 32, 32, 1), minval=-1.0)
     reference = translator.reference(a, b)
-    outputs = [*translator.translate(a, b, KEY), *translator.there_and_back(a, KEY)]
+    outputs = [*translator.translate(a, b, KEY), *translator.there_and_back(a, b, KEY)]
     outputs += [translator.to_a(b, reference), translator.to_b(a, reference)]
     for output in outputs:
         assert output.shape == a.shape
@@ -49,6 +49,20 @@ def test_translators_name_the_terms_they_return(name):
     a, b = jax.random.uniform(KEY, (2, 1, 16, 16, 1), minval=-1.0)
     terms, _ = nnx.merge(graph, parameters).objectives(a, b, KEY)
     assert set(terms) == set(TRANSLATORS[name].TERMS)
+
+
+def test_one_style_a_dataset_is_the_mean_of_its_images_and_spread_their_distance_from_it():
+    graph, parameters = initialise(DatasetStyleMUNIT, KEY, **tiny.TRANSLATOR_SIZES["munit_dataset_style"])
+    translator = nnx.merge(graph, parameters)
+    a, b = jax.random.uniform(KEY, (2, 3, 16, 16, 1), minval=-1.0)
+    style_a, style_b = translator.target_styles(a[:2], b, KEY)
+    np.testing.assert_allclose(style_a, np.tile(translator.a.style(a[:2]).mean(axis=0), (3, 1)), rtol=1e-5)
+    np.testing.assert_allclose(style_b, np.tile(translator.b.style(b).mean(axis=0), (2, 1)), rtol=1e-5)
+    terms, _ = translator.objectives(a, b, KEY)
+    codes = [np.asarray(side.style(images)) for side, images in ((translator.a, a), (translator.b, b))]
+    expected = sum(np.abs(code - code.mean(axis=0)).mean() for code in codes)
+    assert float(terms["spread"]) == pytest.approx(expected, rel=1e-4)
+    assert not np.allclose(translator.there_and_back(a, b, KEY)[0], translator.there_and_back(a, -b, KEY)[0])
 
 
 def test_cyclegan_has_the_generators_of_its_paper():

@@ -1,0 +1,132 @@
+"""Whether a transfer has converged, told without a label of the target.
+
+The paper calls its lack of stability a pressing question and repeated, by eye, what had failed (section VII). Here the
+images alone say it, epoch by epoch:
+
+- `cycle_error`: mean |G_BA(G_AB(a)) - a| and |G_AB(G_BA(b)) - b|, as a share of the mean distance of the images from
+  their own means. 0 is perfect; at 1 a uniform grey would do as well.
+- `balance`: the mean loss of both discriminators, a scale. 0.5 where they cannot tell real from translated, 0 where
+  they always can and the translator learns nothing from them.
+- `agreement`: Jaccard, in percent, of M_A on a and on the translation of a that it is shown after the transfer.
+- `sane`: the share, in percent, of target images whose tidied masks can be the organ (`cxr_jax.plausibility`).
+"""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from cxr_jax import evaluation, journal, metrics
+from cxr_jax.checkpoints import CheckpointError
+from cxr_jax.data import sampling
+from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.files import write
+from cxr_jax.plans import Convergence
+from cxr_jax.plausibility import Shape
+from cxr_jax.postprocessing import tidied
+from cxr_jax.training import Trained, TrainingDiverged
+from cxr_jax.views import Views
+
+FILE = "convergence.json"
+
+
+class Verdict(NamedTuple):
+    """The faults of a stage at its chosen epoch, in words; none where it has converged."""
+
+    epoch: int
+    faults: list[str]
+
+
+def measure(views: Views, model: Any, source: Radiographs, target: Radiographs, shape: Shape) -> dict[str, float]:
+    """Return `cycle_error`, `agreement` and `sane` of a model, from images of both datasets and no label of either."""
+    cycles = [
+        evaluation.in_batches(partial(views.there_and_back, model, domain), images.images)
+        for domain, images in (("a", source), ("b", target))
+    ]
+    errors = [
+        _relative_error(sampling.to_unit(jnp.asarray(i.images)), c)
+        for i, c in zip((source, target), cycles, strict=True)
+    ]
+    direct = evaluation.in_batches(partial(views.segment_source, model), source.images)
+    shown = evaluation.in_batches(partial(views.segment_cycle, model), source.images)
+    found = np.asarray(evaluation.in_batches(partial(views.segment_target, model), target.images))
+    return {
+        "cycle_error": float(np.mean(errors)),
+        "agreement": float(jnp.mean(metrics.jaccard(shown, direct))),
+        "sane": 100.0 * float(shape.plausible(tidied(found, shape.parts)).mean()),
+    }
+
+
+def judge(
+    folder: Path, outcome: Trained | TrainingDiverged, limits: Convergence, *, scales: int, supervised: bool
+) -> Verdict:
+    """Return the verdict on a stage from the log in its folder; masks are judged once M_A takes part.
+
+    `scales` is the number of each discriminator's. Raises `CheckpointError` where the log lacks the chosen epoch.
+    """
+    if isinstance(outcome, TrainingDiverged):
+        return Verdict(0, [str(outcome)])
+    rows = {row["epoch"]: row for row in journal.read(folder / "scalars.jsonl")}
+    if outcome.epoch not in rows:
+        raise CheckpointError(
+            f"{folder / 'scalars.jsonl'} lacks epoch {outcome.epoch}, of which there is a checkpoint: restore the log, "
+            f"or remove {folder} to train the stage again"
+        )
+    return Verdict(outcome.epoch, faults(rows[outcome.epoch], limits, scales=scales, supervised=supervised))
+
+
+def faults(row: Mapping[str, float], limits: Convergence, *, scales: int, supervised: bool) -> list[str]:
+    """Return what is wrong with an epoch, given its line of the log, in words."""
+    balance = (row["discriminator_a"] + row["discriminator_b"]) / (2 * scales)
+    low, high = limits.balance
+    found = []
+    if not row["cycle_error"] <= limits.cycle_error:
+        found.append(f"cycle_error {row['cycle_error']:.2f} is above {limits.cycle_error}")
+    if not low <= balance <= high:
+        found.append(f"balance {balance:.3f} is outside {low} to {high}")
+    for name in ("agreement", "sane") if supervised else ():
+        if not row[name] >= getattr(limits, name):
+            found.append(f"{name} {row[name]:.1f} is below {getattr(limits, name)}")
+    return found
+
+
+def failures(folder: Path) -> int:
+    """Return how many trials of a stage have been set aside."""
+    return len(list(folder.parent.glob(f"{folder.name}_failed_*")))
+
+
+def set_aside(folder: Path, trial: int) -> None:
+    """Make room for another trial."""
+    folder.rename(folder.with_name(f"{folder.name}_failed_{trial}"))
+
+
+def record(folder: Path, verdict: Verdict, restarts: int) -> None:
+    """Write down, in a stage's folder, whether it converged."""
+    content = {"converged": not verdict.faults, "restarts": restarts, **verdict._asdict()}
+    write(folder / FILE, json.dumps(content, indent=1) + "\n")
+
+
+def recorded(*folders: Path) -> dict[str, Any]:
+    """Return `converged`, `restarts` and the `faults` of stages taken together.
+
+    Raises `CheckpointError` for a stage that has not been judged.
+    """
+    for folder in folders:
+        if not (folder / FILE).exists():
+            raise CheckpointError(f"stage {folder} is not finished: give the command with --mode=train")
+    records = [json.loads((folder / FILE).read_text()) for folder in folders]
+    return {
+        "converged": all(record["converged"] for record in records),
+        "restarts": sum(record["restarts"] for record in records),
+        "faults": [fault for record in records for fault in record["faults"]],
+    }
+
+
+def _relative_error(images: Any, cycle: Any) -> float:
+    """Return the mean distance of images in [0, 1] from what came back, in that of the images from their means."""
+    deviation = jnp.abs(images - images.mean(axis=(1, 2, 3), keepdims=True)).mean()
+    return float(jnp.abs(images - cycle).mean() / deviation)

@@ -1,0 +1,10 @@
+"""Files that are whole or not there."""
+
+from pathlib import Path
+
+
+def write(path: Path, content: str) -> None:
+    """Write text so that a killed process leaves the old file or the new one, never half of one."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(content)
+    partial.replace(path)

@@ -1,0 +1,58 @@
+"""Many experiments as one run: the cells of a table, each in a folder of its own."""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from cxr_jax import experiment
+from cxr_jax.checkpoints import CheckpointError
+from cxr_jax.experiment import Run
+from cxr_jax.results import FILE
+from cxr_jax.training import TrainingDiverged
+
+
+def train(
+    cells: Sequence[Run],
+    together: int,
+    kind: Callable[[Run], Any],
+    data_dir: str | None,
+    manual_dir: str | None,
+) -> None:
+    """Train and test what is missing of the cells; a finished one is left alone.
+
+    Neighbours of one `kind` train together, `together` at once, on a CPU one after another, which is faster there. A
+    cell of another config raises `cxr_jax.experiment.WorkdirError`, and one that a dataset cannot serve its error,
+    before anything is trained. `TrainingDiverged` of the first cell whose losses are never finite is raised when the
+    others have ended.
+    """
+    for cell in cells:
+        for part in cell.parts:
+            experiment.claim(part.workdir, part.experiment)
+    missing = [cell for cell in cells if not (cell.workdir / FILE).exists()]
+    for cell in {(cell.experiment.task, cell.experiment.label_frac): cell for cell in missing}.values():
+        experiment.load_data(cell.experiment, data_dir, manual_dir)
+    diverged = []
+    size = 1 if jax.default_backend() == "cpu" else together
+    with tqdm(total=len(cells), initial=len(cells) - len(missing), desc="cells") as progress:
+        for _, neighbours in groupby(missing, key=kind):
+            row = list(neighbours)
+            for start in range(0, len(row), size):
+                try:
+                    experiment.train_together(row[start : start + size], data_dir, manual_dir)
+                except TrainingDiverged as error:
+                    diverged.append(error)
+                progress.update(len(row[start : start + size]))
+    if diverged:
+        raise diverged[0]
+
+
+def evaluate(cells: Sequence[Run], data_dir: str | None, manual_dir: str | None) -> None:
+    """Test the checkpoints of finished cells again; raise `CheckpointError` where one is not, before any is tested."""
+    for cell in cells:
+        if not (cell.workdir / FILE).exists():
+            raise CheckpointError(f"cell {cell.workdir} is not finished: give the command with --mode=train")
+    for cell in tqdm(cells, desc="cells"):
+        experiment.evaluate_run(cell, data_dir, manual_dir)

@@ -1,0 +1,144 @@
+"""One iteration of the transfer: a batch is drawn and augmented, the three steps take their turns with it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
+
+from cxr_jax import optimisers, plans, steps
+from cxr_jax.data import augmentation, sampling
+from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
+
+Images = UInt8[Array, "n h w 1"]
+
+
+class Pools(NamedTuple):
+    """The training images of both datasets on the device; an unlabelled image's mask is blank and never read."""
+
+    a: Images
+    a_masks: Images
+    b: Images
+    b_masks: Images
+    b_labelled: Bool[Array, " n"]
+
+
+def build(
+    experiment: plans.Experiment, segmenter: nnx.GraphDef, key: PRNGKeyArray | None
+) -> tuple[steps.Graphs, dict[str, Any]]:
+    """Return the graphs and the initial parameters of translator and discriminators; without a key, shapes alone."""
+    key_translator, key_a, key_b = (None,) * 3 if key is None else jax.random.split(key, 3)
+    translator, critic = experiment.translator, experiment.discriminator
+    graph, parameters = initialise(TRANSLATORS[translator["name"]], key_translator, **plans.network_sizes(translator))
+    sizes = plans.network_sizes(critic)
+    critic_graph, critic_a = initialise(DISCRIMINATORS[critic["name"]], key_a, **sizes)
+    _, critic_b = initialise(DISCRIMINATORS[critic["name"]], key_b, **sizes)
+    parameters = {"translator": parameters, "discriminators": {"a": critic_a, "b": critic_b}}
+    return steps.Graphs(segmenter, graph, critic_graph), parameters
+
+
+def make_optimisers(settings: plans.Transfer, steps_per_epoch: int) -> steps.Optimisers:
+    """Return one optimiser a step; the schedules run over the epochs in which the step takes part."""
+    make = partial(optimisers.adam, schedule=settings.schedule)
+    game = {"beta1": settings.beta1, "weight_decay": settings.weight_decay}
+    whole = steps_per_epoch * (settings.warmup_epochs + settings.epochs)
+    return steps.Optimisers(
+        discriminative=make(settings.learning_rate, steps=whole, **game),
+        generative=make(settings.learning_rate, steps=whole, **game),
+        supervised=make(
+            settings.supervised_learning_rate,
+            beta1=settings.supervised_beta1,
+            weight_decay=settings.supervised_weight_decay,
+            steps=steps_per_epoch * settings.epochs,
+        ),
+    )
+
+
+def make_turns(
+    experiment: plans.Experiment, graphs: steps.Graphs, tools: steps.Optimisers, *, target_labels: bool
+) -> tuple[steps.Step, ...]:
+    """Return the discriminative, the generative and the supervised step, each compiled by itself.
+
+    So warm-up and transfer share the programs of the first two.
+    """
+    settings, augment = experiment.transfer, experiment.augmentation
+
+    def perturb(images: Float[Array, "b h w 1"], key: jax.Array) -> Float[Array, "b h w 1"]:
+        unit = augmentation.intensity(augment, key, sampling.from_network(images))
+        return sampling.to_network(unit)
+
+    turns = (
+        steps.make_discriminative_step(graphs, tools.discriminative),
+        steps.make_generative_step(graphs, tools.generative, settings.weights),
+        steps.make_supervised_step(
+            graphs, tools.supervised, settings.supervised_looks, target_labels=target_labels, perturb=perturb
+        ),
+    )
+    return tuple(jax.jit(turn, donate_argnums=0) for turn in turns)
+
+
+def make_iteration(
+    experiment: plans.Experiment, turns: Sequence[steps.Step]
+) -> Callable[[steps.TransferState, Pools], tuple[steps.TransferState, steps.Metrics]]:
+    """Return one iteration: draw and augment a batch, take each turn with it, average the weights."""
+    settings = experiment.transfer
+
+    @jax.jit
+    def draw(key: jax.Array, step: Array, pools: Pools) -> tuple[steps.Batch, jax.Array]:
+        key_order, key_draw = jax.random.split(key)
+        keys = jax.random.split(jax.random.fold_in(key_draw, step), 1 + len(turns))
+        batch = draw_batch(pools, key_order, keys[0], step, settings.batch_size, experiment.augmentation)
+        return batch, keys[1:]
+
+    @partial(jax.jit, donate_argnums=0)
+    def finish(state: steps.TransferState) -> steps.TransferState:
+        current = {"segmenter": state.segmenter, "translator": state.translator}
+        average = optax.incremental_update(current, state.average, 1.0 - settings.average)
+        return replace(state, average=average, step=state.step + 1)
+
+    def iteration(state: steps.TransferState, pools: Pools) -> tuple[steps.TransferState, steps.Metrics]:
+        batch, keys = draw(state.key, state.step, pools)
+        terms = {}
+        for turn, key in zip(turns, keys, strict=True):
+            state, step_terms = turn(state, batch, key)
+            terms |= step_terms
+        return finish(state), terms
+
+    return iteration
+
+
+def draw_batch(
+    pools: Pools,
+    key_order: jax.Array,
+    key_geometry: jax.Array,
+    step: Array,
+    batch_size: int,
+    augment: augmentation.Augmentation,
+) -> steps.Batch:
+    """Return batch `step`: images of either dataset, each in its own order and geometry."""
+    order_a, order_b = jax.random.split(key_order)
+    geometry_a, geometry_b = jax.random.split(key_geometry)
+    rows_a = sampling.batch_indices(order_a, step, len(pools.a), batch_size)
+    rows_b = sampling.batch_indices(order_b, step, len(pools.b), batch_size)
+
+    def prepare(key: jax.Array, images: Images, masks: Images) -> tuple[Array, Array]:
+        images, masks = augmentation.geometry(augment, key, sampling.to_unit(images), masks.astype(jnp.float32))
+        return sampling.to_network(images), masks
+
+    a, a_masks = prepare(geometry_a, pools.a[rows_a], pools.a_masks[rows_a])
+    b, b_masks = prepare(geometry_b, pools.b[rows_b], pools.b_masks[rows_b])
+    return steps.Batch(a, a_masks, b, b_masks, pools.b_labelled[rows_b])
+
+
+def make_pools(source: Radiographs, target: Radiographs, labelled: np.ndarray) -> Pools:
+    """Put training images on the device. Masks of unlabelled target images are left behind on the host."""
+    blank = np.zeros_like(target.images)
+    b_masks = blank if target.masks is None else target.masks * labelled[:, None, None, None].astype(np.uint8)
+    return Pools(*map(jnp.asarray, (source.images, source.masks, target.images, b_masks, labelled)))

@@ -1,0 +1,168 @@
+"""Table II as Markdown, and what transfer gains over its baselines, from the rows of `docs/results/table2.json`."""
+
+from collections.abc import Mapping, Sequence
+
+from cxr_jax.published import TABLE2
+from cxr_jax.rows import MADE, Row, Table, markdown_table, with_spread
+from cxr_jax.statistics import holm
+
+PAPERS = "transfer, munit"  # the column of the paper's own transfer
+METHODS = {"transfer": "transfer", "fine_tuning": "fine-tuning", "from_scratch": "from scratch"}
+SETTING = ("source", "target", "task", "protocol", "image_size", "seed", "segmenter")
+ROWS = Table(
+    name="table2",
+    identity=(*SETTING, "method", "backend", "label_frac"),
+    required=(
+        "method", "backend", "segmenter", "task", "label_frac", "labelled_images", "image_size", "protocol", "seed",
+        "converged", "restarts", "plausible", "device", *MADE,
+    ),
+    varying=("method", "task", "label_frac", "seed", "translator", "transfer.weights", "transfer.image_pool"),
+    metrics=dict.fromkeys(("jaccard", "dice"), ("mean", "std", "per_image")),
+)  # fmt: skip
+NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table2 WORKDIR` adds those of a finished run."
+
+Setting = tuple  # what the methods of a line have in common, but for the share of labels
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the tables: ours beside the published figures, transfer against its baselines, how often it converged."""
+    if not rows:
+        return NOTHING
+    labelled = [row for row in rows if row["jaccard"]]
+    parts = [
+        markdown_table(["protocol", "size", "labels", "images", *_columns(labelled)], _lines(labelled)),
+        "Transfer less its baselines on the same test images (Wilcoxon's signed ranks, Holm's correction over shares):",
+        _gains(labelled),
+        "How many seeds converged by themselves, and with restarts (told without labels, `cxr_jax/convergence.py`):",
+        _stability(rows),
+        "How many masks of test images can be the organ, told without labels (`cxr_jax/plausibility.py`):",
+        _plausible(rows),
+    ]
+    return "\n\n".join(parts)
+
+
+def settings(rows: Sequence[Row]) -> dict[Setting, dict[float, dict[str, Row]]]:
+    """Return the rows by setting, share of labels and column: a baseline's name, or transfer with its backend."""
+    found = {}
+    for row in sorted(rows, key=ROWS.key):
+        setting = tuple(row[name] for name in SETTING)
+        found.setdefault(setting, {}).setdefault(row["label_frac"], {})[column(row)] = row
+    return found
+
+
+def column(row: Row) -> str:
+    """Return the name of a row's column."""
+    return METHODS[row["method"]] + (f", {row['backend']}" if row["backend"] else "")
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    order = list(METHODS.values())
+    return sorted({PAPERS, *map(column, rows)}, key=lambda name: (order.index(name.split(",")[0]), name))
+
+
+def _lines(rows: Sequence[Row]) -> list[list[str]]:
+    columns = _columns(rows)
+    lines = []
+    for (_, target, task, protocol, size, seed, segmenter), shares in settings(rows).items():
+        for share, cells in sorted(shares.items()):
+            names = [f"{protocol}, {segmenter}, {target} {task}, seed {seed}", str(size), f"{100 * share:g} %"]
+            count = str(next(iter(cells.values()))["labelled_images"])
+            lines.append([*names, count, *(_score(cells.get(name)) for name in columns)])
+    for share, published in TABLE2.items():
+        cells = {PAPERS if method == "transfer" else METHODS[method]: cell for method, cell in published.items()}
+        scores = [with_spread(*cells[name]) if name in cells else "" for name in columns]
+        lines.append(["published, lungs", "256", f"{100 * share:g} %", "", *scores])
+    return lines
+
+
+def _score(row: Row | None) -> str:
+    return "" if row is None else with_spread(row["jaccard"]["mean"], row["jaccard"]["std"])
+
+
+def gains(rows: Sequence[Row]) -> list[Mapping]:
+    """Return a paired test of transfer and each baseline for every setting and share of labels.
+
+    The p-values are Holm's, over the shares of one pair of methods in one setting. Raises `RowsError` where the test
+    images differ.
+    """
+    found = []
+    for setting, shares in settings(rows).items():
+        pairs = {}
+        for share, cells in sorted(shares.items()):
+            for name, row in cells.items():
+                if row["method"] == "transfer":
+                    for other in set(cells) & {METHODS["fine_tuning"], METHODS["from_scratch"]}:
+                        pairs.setdefault((name, other), []).append((share, row, cells[other]))
+        for (name, other), shared in sorted(pairs.items()):
+            tests = [ROWS.compare(row, baseline) for _, row, baseline in shared]
+            for (share, _, _), test, p in zip(shared, tests, holm([test.p_value for test in tests]), strict=True):
+                found.append(
+                    {"setting": setting, "one": name, "other": other, "share": share, "test": test, "p_holm": float(p)}
+                )
+    return found
+
+
+def _gains(rows: Sequence[Row]) -> str:
+    head = ["pair", "protocol", "labels", "difference, points", "p (Holm)", "effect", "images"]
+    lines = []
+    for gain in gains(rows):
+        _, target, task, protocol, size, seed, segmenter = gain["setting"]
+        test, p = gain["test"], f"{gain['p_holm']:.4f}" if gain["p_holm"] >= 0.0001 else "< 0.0001"
+        pair = f"{gain['one']} less {gain['other']}"
+        numbers = [f"{test.difference:+.2f}", p, f"{test.effect:+.2f}", str(test.count)]
+        lines.append(
+            [
+                pair,
+                f"{protocol}, {segmenter}, {target} {task}, {size} px, seed {seed}",
+                f"{100 * gain['share']:g} %",
+                *numbers,
+            ]
+        )
+    return markdown_table(head, lines) if lines else "No two methods were tested at the same share of labels."
+
+
+def stability(rows: Sequence[Row]) -> dict[tuple, dict[str, int]]:
+    """Return, by setting, backend and share of labels, how many seeds ran, and converged without and with help."""
+    found = {}
+    for row in rows:
+        if row["method"] == "transfer":
+            key = (
+                *(
+                    row[name]
+                    for name in ("target", "task", "protocol", "image_size", "segmenter", "backend", "label_frac")
+                ),
+            )
+            counts = found.setdefault(key, {"seeds": 0, "alone": 0, "helped": 0})
+            counts["seeds"] += 1
+            counts["alone"] += row["converged"] and not row["restarts"]
+            counts["helped"] += row["converged"]
+    return dict(sorted(found.items()))
+
+
+def _stability(rows: Sequence[Row]) -> str:
+    lines = [
+        [
+            f"{protocol}, {target} {task}, {size} px",
+            f"{segmenter}, {backend}",
+            f"{100 * share:g} %",
+            *map(str, counts.values()),
+        ]
+        for (target, task, protocol, size, segmenter, backend, share), counts in stability(rows).items()
+    ]
+    head = ["protocol", "M_A and translator", "labels", "seeds", "converged by themselves", "with restarts"]
+    return markdown_table(head, lines) if lines else "No transfer is among them."
+
+
+def _plausible(rows: Sequence[Row]) -> str:
+    lines = [
+        [
+            f"{row['protocol']}, {row['target']} {row['task']}, {row['image_size']} px, seed {row['seed']}",
+            column(row),
+            f"{row['plausible']['count']} of {row['plausible']['images']}",
+        ]
+        for row in sorted(rows, key=ROWS.key)
+        if row["label_frac"] == 0
+    ]
+    return (
+        markdown_table(["protocol", "method without labels", "plausible"], lines) if lines else "None had 0 % labels."
+    )

@@ -1,0 +1,121 @@
+"""Results files that are lists of rows, one a cell of a table: read, checked, and added to."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxr_jax.config import differences
+from cxr_jax.statistics import PairedTest, paired_test
+
+MADE = ("commit", "config", "data")  # how a row was made
+
+Row = Mapping[str, Any]
+
+
+class RowsError(ValueError):
+    """A results file that is not of its table, or rows that may not stand in one table."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """How a table's file is named, and what its rows must hold."""
+
+    name: str  # table1: of the file, the config and the report's option
+    identity: tuple[str, ...]  # the fields that tell cells apart
+    required: tuple[str, ...]
+    varying: tuple[str, ...]  # the fields of their configs in which cells may differ
+    metrics: Mapping[str, tuple[str, ...]]  # fields of each metric, which is null where there are no labels
+
+    @property
+    def file(self) -> str:
+        """The file's name, in a workdir and in docs/results."""
+        return f"{self.name}.json"
+
+    def key(self, row: Row) -> tuple:
+        """Return what tells a cell from all others, in an order of its own."""
+        return tuple("" if row[field] is None else row[field] for field in self.identity)
+
+    def read(self, path: Path) -> list[Row]:
+        """Return the rows of a file, none where there is no file.
+
+        Raises `RowsError` where it is another kind of file, a field is missing or a cell stands there twice.
+        """
+        rows = json.loads(path.read_text()) if path.exists() else []
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise RowsError(
+                f"{path} is not a list of rows: expected the {self.file} that configs/{self.name}.py leaves; "
+                "a single run is added with --add NAME=WORKDIR"
+            )
+        seen = set()
+        for row in rows:
+            missing = self._missing(row)
+            if missing:
+                raise RowsError(
+                    f"{path}: a row lacks {', '.join(missing)}; run configs/{self.name}.py in its workdir again, "
+                    "which keeps what is trained"
+                )
+            if self.key(row) in seen:
+                raise RowsError(f"{path}: {self.key(row)} stands there twice; keep one")
+            seen.add(self.key(row))
+        return rows
+
+    def add(self, workdir: Path, path: Path, *, mix: bool = False) -> None:
+        """Put the rows of a finished run into `path`, in place of older rows of the same cells.
+
+        Raises `RowsError` where there are none, for a faulty file, and, unless told to `mix`, where rows of one
+        protocol and size are of several commits, configs or data; then it leaves `path` as it is.
+        """
+        if not (workdir / self.file).exists():
+            raise RowsError(
+                f"there is no {workdir / self.file}: expected the workdir of a finished run of "
+                f"configs/{self.name}.py; a single run is added with --add NAME=WORKDIR"
+            )
+        rows = {self.key(row): row for row in (*self.read(path), *self.read(workdir / self.file))}
+        found = [] if mix else self.mixtures(list(rows.values()))
+        if found:
+            raise RowsError(
+                f"{path} would mix what was not made alike:\n  " + "\n  ".join(found) + "\n"
+                "Make all cells of a protocol and size with one commit and config, or tell it to mix them (--mix)"
+            )
+        path.write_text(json.dumps([rows[key] for key in sorted(rows)], indent=1) + "\n")
+
+    def mixtures(self, rows: Sequence[Row]) -> list[str]:
+        """Return a line for each way in which rows of one protocol and size were not made alike."""
+        first, found = {}, {}
+        for row in rows:
+            group = row["protocol"], row["image_size"]
+            one, other = ({name: made[name] for name in MADE} for made in (first.setdefault(group, row), row))
+            for line in differences(one, other, f"{group[0]}, {group[1]} px"):
+                if not any(f".config.{name}" in line.partition(":")[0] for name in self.varying):
+                    found[line] = None
+        return list(found)
+
+    def compare(self, one: Row, other: Row) -> PairedTest:
+        """Return the paired test of two cells' Jaccard; raise `RowsError` where their test images differ."""
+        try:
+            return paired_test(one["jaccard"]["per_image"], other["jaccard"]["per_image"])
+        except ValueError as error:
+            raise RowsError(f"{self.key(one)} and {self.key(other)} cannot stand in one table: {error}") from error
+
+    def _missing(self, row: Row) -> list[str]:
+        """Return the fields that a row lacks, those within its metrics as `metric.field`."""
+        fields = [field for field in (*self.required, *self.metrics) if field not in row]
+        return fields or [
+            f"{metric}.{field}"
+            for metric, names in self.metrics.items()
+            for field in names
+            if field not in (row[metric] or names)
+        ]
+
+
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def with_spread(mean: float, deviation: float | None) -> str:
+    """Return a mean and its spread as they are printed."""
+    return f"{mean:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")

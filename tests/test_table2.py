@@ -1,0 +1,310 @@
+"""Table II: the grid, what its cells share, and its rows."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import table2 as config_file
+from cxr_jax import (
+    checkpoints,
+    config,
+    experiment,
+    figure8,
+    plans,
+    published,
+    report_table2,
+    results,
+    segmentation,
+    statistics,
+    table2,
+    transfer,
+)
+from cxr_jax.data import radiographs
+from cxr_jax.plausibility import Shape
+from cxr_jax.rows import RowsError
+from tests import tiny
+
+OWN = ("method", "protocol", "methods", "label_fracs", "qualitative", "seeds", "together")
+
+
+def small(**changes) -> plans.Table2:
+    """Return the phantom table at 32x32 with the smallest networks."""
+    plain = config.to_json(tiny.experiment())
+    del plain["seed"], plain["label_frac"]
+    table = config_file.get_config("phantom")
+    own = {name: table[name] for name in OWN}
+    adaptation = plain["pretraining"] | {"epochs": 1}
+    return config.parse(plain | own | {"adaptation": adaptation} | changes)
+
+
+@pytest.mark.parametrize("preset", config_file.PRESETS)
+def test_presets_are_the_grid_of_the_paper(preset):
+    table = config.parse(config_file.get_config(preset))
+    assert table.protocol == ("best" if "best" in preset else "paper")
+    if preset != "phantom":
+        assert table.label_fracs == (0.0, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0)
+        assert len(table.experiments()) == 3 * 8 - 1 + 2
+        assert table.experiments()["seed0/heart"].label_frac == 0
+        assert "seed0/from_scratch_0" not in table.experiments()
+        assert table.experiments()["seed0/fine_tuning_1.25"].label_frac == 0.0125
+    assert bool(table.experiment.augmentation.moves) == ("best" in preset)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"methods": ("transfer", "magic")},
+            "config.methods must be one of transfer, fine_tuning, from_scratch; found",
+        ),
+        ({"label_fracs": (0.0, 1.5)}, r"config.label_frac must be in \[0, 1\], found 1.5"),
+        ({"label_fracs": (0.1, 0.1)}, "config.label_fracs must name at least one, and each once"),
+        ({"seeds": ()}, "config.seeds must name at least one"),
+        ({"together": 0}, "config.together must be in"),
+        ({"adaptation": None}, "config.adaptation is missing; method 'fine_tuning' needs it"),
+        ({"colour": 1}, "config.colour is unknown"),
+        (
+            {"methods": ("from_scratch",), "label_fracs": (0.0,)},
+            "leave no cell: nothing is learned from scratch at 0 %",
+        ),
+        ({"qualitative": ("lungs",)}, "config.qualitative must not name config.task, 'lungs'"),
+        ({"qualitative": ("liver",)}, "config.task must be one of lungs, heart, clavicles; found 'liver'"),
+    ],
+)
+def test_a_grid_that_does_not_fit_is_refused(changes, message):
+    with pytest.raises(config.ConfigError, match=message):
+        small(**changes)
+
+
+def test_from_scratch_needs_labels():
+    with pytest.raises(config.ConfigError, match=r"config\.label_frac must be above 0 for method 'from_scratch'"):
+        tiny.experiment(method="from_scratch")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tfds_dir):
+    workdir = tmp_path_factory.mktemp("table2")
+    return workdir, table2.train(small(), workdir, tfds_dir, None)
+
+
+def verdicts(workdir, row) -> bool:
+    """Return what was recorded of the warm-up and of the transfer of a row."""
+    folders = "start/warmup", f"transfer_{100 * row['label_frac']:g}/transfer"
+    return all(json.loads((workdir / "seed0" / name / "convergence.json").read_text())["converged"] for name in folders)
+
+
+def test_every_cell_has_a_row(finished):
+    workdir, rows = finished
+    assert [(row["method"], row["label_frac"], row["labelled_images"]) for row in rows] == [
+        ("transfer", 0.0, 0),
+        ("transfer", 0.05, 5),
+        ("fine_tuning", 0.0, 0),
+        ("fine_tuning", 0.05, 5),
+        ("from_scratch", 0.05, 5),
+    ]
+    for row in rows:
+        assert (row["segmenter"], row["protocol"], row["image_size"]) == ("unet", "paper", 32)
+        assert row["backend"] == ("munit" if row["method"] == "transfer" else None)
+        assert 0 <= row["jaccard"]["mean"] <= 100
+        assert set(row["dice"]) == {"mean", "std", "per_image"}
+        assert row["converged"] == (None if row["method"] != "transfer" else verdicts(workdir, row))
+    assert json.loads((workdir / "table2.json").read_text()) == rows
+    assert table2.screen(rows).count("+/-") == 5
+
+
+def test_cells_share_what_their_seed_starts_from(finished):
+    workdir, _ = finished
+    assert {path.name for path in (workdir / "seed0/start").iterdir()} == {"config.json", "pretraining", "warmup"}
+    stages = {"transfer_5": {"transfer"}, "fine_tuning_5": {"adaptation"}, "fine_tuning_0": set()}
+    for name, expected in stages.items():
+        folders = {path.name for path in (workdir / "seed0" / name).iterdir() if path.is_dir()}
+        assert folders == expected | {"overlays"}
+
+
+def test_a_task_without_labels_goes_on_from_the_warmed_up_translator_of_all(finished, tfds_dir, monkeypatch):
+    workdir, rows = finished
+    load = radiographs.load
+
+    def unlabelled(name, task, *arguments):
+        data = load(name, task, *arguments)
+        return dataclasses.replace(data, masks=None) if (name, task) == ("phantom/b", "heart") else data
+
+    monkeypatch.setattr(experiment, "load", unlabelled)
+    warm = workdir / "seed0/start/warmup/scalars.jsonl"
+    before = warm.stat().st_mtime_ns
+    more = table2.train(small(qualitative=("heart",)), workdir, tfds_dir, None)
+    assert warm.stat().st_mtime_ns == before
+    assert more[: len(rows)] == rows
+    (heart,) = more[len(rows) :]
+    assert (heart["task"], heart["method"], heart["jaccard"]) == ("heart", "transfer", None)
+    assert heart["plausible"]["images"] == 32
+    folders = {path.name for path in (workdir / "seed0/heart").iterdir() if path.is_dir()}
+    assert folders == {"pretraining", "transfer", "overlays"}
+    assert "heart: " in table2.screen(more)
+
+
+def test_fine_tuning_without_labels_is_the_segmenter_as_it_is(finished, tfds_dir):
+    workdir, rows = finished
+    start = small().starts()[0]
+    data = experiment.load_data(start, tfds_dir, None)
+    folder, test = workdir / "seed0/start/pretraining", data.target[data.target_split.test]
+    shape = Shape.of(data.source.masks)
+    scores = results.write(start, {"source_only": (folder, test)}, shape, {}, workdir / "again")["test"]["source_only"]
+    assert scores == {name: rows[2][name] for name in scores}
+
+
+def test_a_finished_table_trains_nothing_and_is_evaluated_again(finished, tfds_dir, monkeypatch):
+    workdir, rows = finished
+    monkeypatch.setattr(transfer, "attempt", None)
+    monkeypatch.setattr(segmentation, "train", None)
+    assert table2.train(small(), workdir, tfds_dir, None) == rows
+    assert [row["jaccard"] for row in table2.evaluate(small(), workdir, tfds_dir, None)] == [
+        row["jaccard"] for row in rows
+    ]
+
+
+def test_what_is_not_finished_is_trained_before_it_is_evaluated(finished, tmp_path, tfds_dir):
+    workdir, _ = finished
+    shutil.copytree(workdir / "seed0/start", tmp_path / "seed0/start")
+    with pytest.raises(checkpoints.CheckpointError, match=r"cell .*transfer_0 is not finished: give .*--mode=train"):
+        table2.evaluate(small(), tmp_path, tfds_dir, None)
+    longer = small(adaptation=config.to_json(tiny.experiment())["pretraining"] | {"epochs": 3})
+    cell = experiment.Run(longer.experiments()["seed0/fine_tuning_5"], workdir / "seed0/fine_tuning_5")
+    with pytest.raises(checkpoints.CheckpointError, match=r"ends at epoch 1 of 3: give the command with --mode=train"):
+        experiment.evaluate_run(cell, tfds_dir, None)
+
+
+def test_fine_tuning_starts_from_the_segmenter(finished):
+    workdir, _ = finished
+    assert checkpoints.best_epoch(workdir / "seed0/fine_tuning_5/adaptation/checkpoints") == 1
+    rows = {
+        name: json.loads((workdir / f"seed0/{name}/adaptation/scalars.jsonl").read_text().splitlines()[0])
+        for name in ("fine_tuning_5", "from_scratch_5")
+    }
+    assert rows["fine_tuning_5"]["segmentation"] < rows["from_scratch_5"]["segmentation"]
+
+
+def row(method="transfer", label_frac=0.0, mean=90.0, backend="munit", images=28) -> dict:
+    noise = np.random.default_rng([len(method), int(1e4 * label_frac)]).normal(0, 2, images)
+    noise -= noise.mean()
+    scores = {f"m{index}": float(mean + value) for index, value in enumerate(noise)}
+    metric = {"mean": mean, "std": 2.0, "per_image": scores}
+    return {
+        "method": method,
+        "backend": backend if method == "transfer" else None,
+        "segmenter": "unet",
+        "task": "lungs",
+        "source": "jsrt",
+        "target": "montgomery",
+        "config": {"method": method, "translator": {"name": backend}, "pretraining": {"epochs": 5}},
+        "data": {},
+        "label_frac": label_frac,
+        "labelled_images": round(82 * label_frac),
+        "image_size": 128,
+        "protocol": "paper",
+        "seed": 0,
+        "converged": True if method == "transfer" else None,
+        "restarts": 0 if method == "transfer" else None,
+        "plausible": {"count": 25, "images": images, "per_image": {}},
+        "device": "cpu",
+        "commit": "c",
+        "jaccard": metric,
+        "dice": metric,
+    }
+
+
+ROWS = [
+    row(),
+    row(backend="cyclegan", mean=89.0),
+    row("fine_tuning", mean=76.0),
+    *(row(method, 0.5, mean) for method, mean in (("transfer", 94.0), ("fine_tuning", 93.5), ("from_scratch", 90.0))),
+]
+
+
+SETTING = "paper, unet, montgomery lungs, 128 px, seed 0"
+
+
+def test_the_table_has_ours_beside_the_published_figures():
+    lines = report_table2.markdown(ROWS).split("\n\n")[0].splitlines()
+    assert lines[0].endswith("| transfer, cyclegan | transfer, munit | fine-tuning | from scratch |")
+    setting = "| paper, unet, montgomery lungs, seed 0 | 128 |"
+    assert lines[2] == f"{setting} 0 % | 0 | 89.00 ± 2.00 | 90.00 ± 2.00 | 76.00 ± 2.00 |  |"
+    assert lines[3] == f"{setting} 50 % | 41 |  | 94.00 ± 2.00 | 93.50 ± 2.00 | 90.00 ± 2.00 |"
+    assert lines[4] == "| published, lungs | 256 | 0 % |  |  | 88.20 ± 9.80 | 4.30 ± 4.13 |  |"
+    assert len(lines) == 2 + 2 + len(published.TABLE2)
+    assert report_table2.markdown([]) == report_table2.NOTHING
+
+
+def test_gains_are_tested_image_by_image_over_all_shares():
+    found = {(gain["one"], gain["other"], gain["share"]): gain for gain in report_table2.gains(ROWS)}
+    assert set(found) == {
+        ("transfer, munit", "fine-tuning", 0.0),
+        ("transfer, munit", "fine-tuning", 0.5),
+        ("transfer, munit", "from scratch", 0.5),
+        ("transfer, cyclegan", "fine-tuning", 0.0),
+    }
+    first, last = (found["transfer, munit", "fine-tuning", share] for share in (0.0, 0.5))
+    assert first["test"].difference == pytest.approx(14.0)
+    assert [first["p_holm"], last["p_holm"]] == pytest.approx(
+        statistics.holm([first["test"].p_value, last["test"].p_value])
+    )
+    assert f"| transfer, munit less fine-tuning | {SETTING} | 0 % | +14.00 |" in report_table2.markdown(ROWS)
+    with pytest.raises(RowsError, match="cannot stand in one table"):
+        report_table2.markdown([row(), row("fine_tuning", images=27)])
+
+
+def test_converged_seeds_are_counted_with_and_without_help():
+    seeds = [row(), row() | {"seed": 1, "restarts": 1}, row() | {"seed": 2, "restarts": 2, "converged": False}]
+    counts = {"seeds": 3, "alone": 1, "helped": 2}
+    assert list(report_table2.stability([*seeds, row("fine_tuning")]).values()) == [counts]
+    assert "| paper, montgomery lungs, 128 px | unet, munit | 0 % | 3 | 1 | 2 |" in report_table2.markdown(seeds)
+
+
+def test_tasks_without_labels_have_a_count_of_plausible_masks():
+    heart = row() | {"task": "heart", "jaccard": None, "dice": None}
+    assert "| paper, montgomery heart, 128 px, seed 0 | transfer, munit | 25 of 28 |" in report_table2.markdown(
+        [*ROWS, heart]
+    )
+    assert "paper, unet, montgomery heart" not in report_table2.markdown([*ROWS, heart])
+
+
+def test_rows_are_read_checked_and_replaced(tmp_path):
+    (tmp_path / "run").mkdir()
+    kept = tmp_path / "table2.json"
+    for content in (ROWS, [row(mean=91.0)]):
+        (tmp_path / "run/table2.json").write_text(json.dumps(content))
+        report_table2.ROWS.add(tmp_path / "run", kept)
+    assert [r["jaccard"]["mean"] for r in report_table2.ROWS.read(kept) if r["label_frac"] == 0] == [76.0, 89.0, 91.0]
+    other = row(label_frac=1.0) | {"commit": "d", "config": {"pretraining": {"epochs": 6}}}
+    (tmp_path / "run/table2.json").write_text(json.dumps([other]))
+    with pytest.raises(
+        RowsError, match=r"would mix[^$]*commit: 'c' / 'd'[^$]*config.pretraining.epochs: 5 / 6[^$]*--mix"
+    ):
+        report_table2.ROWS.add(tmp_path / "run", kept)
+    assert len(report_table2.ROWS.read(kept)) == len(ROWS)
+    report_table2.ROWS.add(tmp_path / "run", kept, mix=True)
+    assert len(report_table2.ROWS.read(kept)) == len(ROWS) + 1
+    (tmp_path / "run/table2.json").write_text(json.dumps([{"method": "transfer"}]))
+    with pytest.raises(RowsError, match=r"a row lacks backend, .*run configs/table2.py in its workdir again"):
+        report_table2.ROWS.add(tmp_path / "run", kept)
+
+
+def test_the_figure_has_our_curves_and_the_published_ones(tmp_path):
+    (shares,) = report_table2.settings(ROWS).values()
+    curves = figure8.curves(shares)
+    assert set(curves) == {"transfer, munit", "transfer, cyclegan", "fine-tuning", "from scratch"}
+    method, curve = curves["transfer, munit"]
+    assert method == "transfer"
+    mean, low, high = curve[0.5]
+    assert low < mean == 94.0 < high
+    assert low == pytest.approx(94.0 - 1.96 * 2 / np.sqrt(28), abs=0.3)
+    mean, low, high = figure8.published()["transfer"][0.0]
+    assert (mean, high - mean) == pytest.approx((88.20, 2.052 * 9.80 / np.sqrt(28)), abs=1e-2)
+    for rows in ([], ROWS):
+        figure8.draw(rows, tmp_path / "figure8.png")
+        with Image.open(tmp_path / "figure8.png") as picture:
+            assert picture.width >= 600
