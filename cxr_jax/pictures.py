@@ -37,7 +37,7 @@ def outlined(images: Stack, predicted: Stack, truth: Stack | None = None) -> Pic
     return pictures
 
 
-def grid(rows: Sequence[Pictures], gap: int = 2) -> UInt8[np.ndarray, "height width 3"]:
+def grid(rows: Sequence[UInt8[np.ndarray, "_ h w 3"]], gap: int = 2) -> UInt8[np.ndarray, "height width 3"]:
     """Lay equally sized pictures out, one sequence a row, `gap` black pixels apart; shorter rows end in black."""
     longest = max(len(row) for row in rows)
     padded = [np.pad(row, ((0, longest - len(row)), (0, gap), (0, gap), (0, 0))) for row in rows]

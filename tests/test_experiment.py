@@ -35,7 +35,7 @@ def test_results_name_what_made_them(finished):
             assert results["test"][part][metric]["std"] == pytest.approx(np.std(values, ddof=1))
     tested = results["test"]["transfer"]["jaccard"]["per_image"]
     assert all(name.startswith("phantom_b") for name in tested)
-    assert "transfer" in experiment.screen(results)
+    assert "transfer" in results_module.screen(results)
 
 
 def test_everything_a_person_looks_at_is_there(finished):
@@ -100,6 +100,7 @@ def test_label_free_training_never_reads_a_target_mask(finished, tmp_path, tfds_
         assert (tmp_path / file).read_text() == (finished[0] / file).read_text()
 
 
+@pytest.mark.slow
 def test_a_transfer_that_does_not_converge_starts_again_and_is_marked(tmp_path, tfds_dir):
     limits = config.to_json(tiny.experiment())["transfer"]["convergence"] | {"cycle_error": 0.0, "restarts": 1}
     hopeless = tiny.experiment(transfer__convergence=limits)
@@ -182,7 +183,8 @@ def test_labels_of_the_target_enter_where_they_are_kept(tmp_path, tfds_dir):
     assert rows[-1]["segmentation_b"] > 0
 
 
-@pytest.mark.parametrize("name", ["cyclegan", pytest.param("unit", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cyclegan", "unit", "munit_dataset_style"])
 def test_every_translator_carries_a_run_through(tmp_path, tfds_dir, name):
     results = experiment.train(tiny.experiment(translator__name=name), tmp_path, tfds_dir, None)
     assert set(results["test"]) == {"source", "source_only", "transfer"}
