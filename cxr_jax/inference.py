@@ -40,7 +40,7 @@ class Predictor:
         return postprocessing.tidied(masks, len(TASKS[self.experiment.task]))
 
     def __call__(self, image: np.ndarray, *, tidy: bool = False) -> Bool[np.ndarray, "h w"]:
-        """Segment one grey radiograph (h w, any integer or float type, bones bright)."""
+        """Segment one grey radiograph (h w, any integer or float type, bones bright), and `tidy` its mask on demand."""
         if image.ndim != 2 or not np.issubdtype(image.dtype, np.number) or not np.isfinite(image).all():
             raise ValueError(f"expected one grey image (h w) of finite numbers, found {image.shape} {image.dtype}")
         frame = body_frame(image) if self.experiment.trim else WHOLE
