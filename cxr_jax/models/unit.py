@@ -2,7 +2,8 @@
 
 The layers next to the latent code, the encoders' last and the decoders' first residual block, are one for both
 domains (its section 3, "weight-sharing"); they belong to the translator, so that no parameter has two owners.
-Translation decodes the mean code; noise of unit variance is added in training alone.
+A domain's own encoder has the layers of MUNIT's content encoder. Translation decodes the mean code; noise of unit
+variance is added in training alone.
 """
 
 import itertools
@@ -13,39 +14,13 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from cxr_jax.losses import mean_absolute_error
-from cxr_jax.models.layers import (
-    LayerNorm,
-    PaddedConv,
-    ResidualBlock,
-    UpsampledConv,
-    instance_norm,
-)
+from cxr_jax.models.layers import LayerNorm, PaddedConv, ResidualBlock, UpsampledConv
+from cxr_jax.models.munit import ContentEncoder
 
 Gray = Float[Array, "b h w 1"]
 GrayA = Float[Array, "n h w 1"]
 GrayB = Float[Array, "m h w 1"]
 Code = Float[Array, "b p q c"]  # p, q: height and width down-sampled
-
-
-class Encoder(nnx.Module):
-    """The part of an encoder that is a domain's own: 7x7 convolution, down-samplings, residual blocks."""
-
-    def __init__(self, width: int, downsamplings: int, blocks: int, *, rngs: nnx.Rngs):
-        """Make the layers."""
-        widths = [width * 2**level for level in range(downsamplings + 1)]
-        options = {"norm": instance_norm, "rngs": rngs}
-        self.stem = PaddedConv(1, width, 7, padding=3, **options)
-        self.down = nnx.List(
-            [PaddedConv(i, o, 4, stride=2, padding=1, **options) for i, o in itertools.pairwise(widths)]
-        )
-        self.blocks = nnx.List([ResidualBlock(widths[-1], rngs=rngs) for _ in range(blocks)])
-
-    def __call__(self, images: Gray) -> Code:
-        """Encode images in [-1, 1]."""
-        x = self.stem(images)
-        for layer in [*self.down, *self.blocks]:
-            x = layer(x)
-        return x
 
 
 class Decoder(nnx.Module):
@@ -83,7 +58,7 @@ class UNIT(nnx.Module):
         key = rngs.params()
         options = {"width": width, "blocks": blocks - 1}
         self.encode_a, self.encode_b = (
-            Encoder(downsamplings=downsamplings, **options, rngs=nnx.Rngs(params=key)) for _ in range(2)
+            ContentEncoder(downsamplings=downsamplings, **options, rngs=nnx.Rngs(params=key)) for _ in range(2)
         )
         key = rngs.params()
         self.decode_a, self.decode_b = (
