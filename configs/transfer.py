@@ -73,6 +73,11 @@ def get_config(preset: str = "") -> ConfigDict:
         config.munit.mlp = config.munit_dataset_style.mlp = 16
         config.transfer.update(warmup_epochs=10, epochs=10, learning_rate=1e-3, supervised_learning_rate=1e-3)
     config.adaptation = config.pretraining.to_dict()
+    config.self_training = config.pretraining.to_dict() | {"epochs": 0}
+    if preset.endswith(("look", "augmented")):
+        config.self_training.update(
+            epochs=20, learning_rate=config.transfer.supervised_learning_rate, schedule="cosine", average=0.99
+        )
     return config
 
 

@@ -45,6 +45,8 @@ def check_values(experiment: Experiment) -> None:
             raise ConfigError(f"config.{name} is missing; method {experiment.method!r} needs it")
     if experiment.adaptation is not None:
         _check_training("config.adaptation", experiment.adaptation)
+    if experiment.self_training is not None:
+        _check_training("config.self_training", experiment.self_training, least_epochs=0)
     if experiment.method == "from_scratch" and experiment.label_frac == 0:
         raise ConfigError("config.label_frac must be above 0 for method 'from_scratch', which learns from labels alone")
     if experiment.method == "transfer":
@@ -68,11 +70,11 @@ def check_networks(experiment: Experiment) -> None:
             raise ConfigError(f"config.{name}.weights must name {', '.join(terms)}; found {found}")
 
 
-def _check_training(path: str, training: SegmenterTraining | Transfer) -> None:
+def _check_training(path: str, training: SegmenterTraining | Transfer, least_epochs: int = 1) -> None:
     one_of(f"{path}.schedule", training.schedule, SCHEDULES)
     for name, value in dataclasses.asdict(training).items():
         if name in ("epochs", "batch_size"):
-            within(f"{path}.{name}", value, 1, math.inf)
+            within(f"{path}.{name}", value, least_epochs if name == "epochs" else 1, math.inf)
         elif name in ("average", "beta1", "supervised_beta1"):
             within(f"{path}.{name}", value, 0, 0.99999)
         elif isinstance(value, float):

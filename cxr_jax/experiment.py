@@ -1,4 +1,4 @@
-"""One run from config to results: data, M_A, then the transfer or a baseline, and the test."""
+"""One run from config to results: data, M_A, then the transfer (and self-training) or a baseline, and the test."""
 
 import json
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 from flax import nnx
+from jaxtyping import Bool
 
-from cxr_jax import checkpoints, config, convergence, plans, results, segmentation, transfer
+from cxr_jax import checkpoints, config, convergence, inference, plans, results, segmentation, self_training, transfer
 from cxr_jax.data import splits
 from cxr_jax.data.radiographs import Radiographs, load
 from cxr_jax.plausibility import Shape
-from cxr_jax.training import Trained
 
 
 class WorkdirError(ValueError):
@@ -49,12 +49,8 @@ class Run(NamedTuple):
     @property
     def outcome(self) -> Path:
         """The folder of the stage whose model is the experiment's outcome."""
-        experiment = self.experiment
-        if experiment.method == "transfer":
-            return self.workdir / "transfer"
-        if experiment.method == "segmentation" or _is_source_only(experiment):
-            return self.origin.workdir / "pretraining"
-        return self.workdir / "adaptation"
+        stage = self.experiment.stage
+        return (self.origin.workdir if stage == "pretraining" else self.workdir) / stage
 
 
 class Data(NamedTuple):
@@ -70,6 +66,17 @@ class Data(NamedTuple):
         """Return both datasets' parts in a transfer."""
         parts = (self.source, self.source_split), (self.target, self.target_split)
         return tuple(transfer.Sides(images[split.train], images[split.validation]) for images, split in parts)
+
+    def known(self) -> Bool[np.ndarray, " n"]:
+        """Tell which of the target's images keep their labels, to train or, where any is left, to choose the epoch."""
+        known = np.zeros(len(self.target), bool)
+        known[self.target_split.train[self.labelled]] = True
+        known[self.target_split.validation] = self.labelled.any()
+        return known
+
+    def shape(self) -> Shape:
+        """Return what the organ looks like in the source's training images."""
+        return Shape.of(self.source.masks[self.source_split.train])
 
 
 def train(experiment: plans.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
@@ -93,6 +100,7 @@ def train_together(runs: Sequence[Run], data_dir: str | None, manual_dir: str | 
         graph, segmenters = _pretrain(runs, data)
         if method == "transfer":
             _transfer(runs, data, graph, segmenters)
+            _self_train(runs, data)
         elif method == "fine_tuning":
             _adapt(runs, data, segmenters)
     return [test(run, datum) for run, datum in zip(runs, data, strict=True)]
@@ -112,9 +120,7 @@ def _pretrain(runs: Sequence[Run], data: Sequence[Data]) -> tuple[nnx.GraphDef, 
     return graph, [models[run.origin.workdir] for run in runs]
 
 
-def _transfer(
-    runs: Sequence[Run], data: Sequence[Data], graph: nnx.GraphDef, segmenters: Sequence[Any]
-) -> list[Trained]:
+def _transfer(runs: Sequence[Run], data: Sequence[Data], graph: nnx.GraphDef, segmenters: Sequence[Any]) -> None:
     """Warm a translator up for each origin, and transfer every run from there."""
     jobs = [
         transfer.Job(run.experiment, segmenter, *datum.sides(), datum.labelled, run.workdir)
@@ -126,7 +132,34 @@ def _transfer(
     }
     warm = transfer.Transfers(list(origins.values()), graph).warm_up()
     states = {workdir: trained.state for workdir, trained in zip(origins, warm, strict=True)}
-    return transfer.Transfers(jobs, graph).transfer([states[run.warm_origin.workdir] for run in runs])
+    transfer.Transfers(jobs, graph).transfer([states[run.warm_origin.workdir] for run in runs])
+
+
+def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
+    """Teach each transferred M_A the target's images by its own masks, and by the labels that count.
+
+    Without labels the last epoch is taken: to agree with its masks of the validation images is no merit.
+    """
+    jobs = []
+    for run, datum in zip(runs, data, strict=True):
+        if run.experiment.trains_itself:
+            transferred = inference.restore(run.workdir / "transfer")
+            target, split = self_training.taught(
+                transferred, datum.target, datum.target_split, datum.known(), datum.shape()
+            )
+            jobs.append(
+                segmentation.Job(
+                    run.experiment,
+                    target,
+                    split.train,
+                    split.validation,
+                    run.workdir,
+                    start=transferred.model["segmenter"],
+                    trusted=run.experiment.label_frac > 0,
+                )
+            )
+    if jobs:
+        segmentation.self_train(jobs)
 
 
 def _adapt(runs: Sequence[Run], data: Sequence[Data], segmenters: Sequence[Any]) -> None:
@@ -141,7 +174,7 @@ def _adapt(runs: Sequence[Run], data: Sequence[Data], segmenters: Sequence[Any])
             segmenter,
         )
         for run, datum, segmenter in zip(runs, data, segmenters, strict=True)
-        if not _is_source_only(run.experiment)
+        if not run.experiment.is_source_only
     ]
     if jobs:
         segmentation.adapt(jobs)
@@ -174,7 +207,10 @@ def test(run: Run, data: Data) -> dict[str, Any]:
         tests["source"] = segmenter, data.source[data.source_split.test]
         if data.target is not None:
             tests["source_only"] = segmenter, data.target[data.target_split.test]
-    if run.experiment.method != "segmentation":
+    if run.experiment.trains_itself:
+        tests["transfer"] = run.workdir / "transfer", data.target[data.target_split.test]
+        tests["self_training"] = run.outcome, data.target[data.target_split.test]
+    elif run.experiment.method != "segmentation":
         tests[run.experiment.method] = run.outcome, data.target[data.target_split.test]
     about = {
         "data": {part.name: part.fingerprint() for part in (data.source, data.target) if part is not None},
@@ -182,13 +218,7 @@ def test(run: Run, data: Data) -> dict[str, Any]:
     }
     if run.experiment.method == "transfer":
         about |= convergence.recorded(run.warm_origin.workdir / "warmup", run.workdir / "transfer")
-    shape = Shape.of(data.source.masks[data.source_split.train])
-    return results.write(run.experiment, tests, shape, about, run.workdir)
-
-
-def _is_source_only(experiment: plans.Experiment) -> bool:
-    """Tell whether an experiment is fine-tuning without labels: M_A as it is."""
-    return experiment.method == "fine_tuning" and experiment.label_frac == 0
+    return results.write(run.experiment, tests, data.shape(), about, run.workdir)
 
 
 def claim(workdir: Path, experiment: plans.Experiment) -> None:

@@ -18,7 +18,7 @@ from tfds_builders.image_files import resize
 
 Images = UInt8[Array, "b s s 1"] | UInt8[np.ndarray, "b s s 1"]
 
-STAGES = ("transfer", "adaptation", "pretraining")
+STAGES = ("self_training", "transfer", "adaptation", "pretraining")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Predictor:
 
 
 def restore(directory: str | Path) -> Predictor:
-    """Restore the best checkpoint of a work directory (transfer, else adaptation, else M_A) or of a stage in it.
+    """Restore the best checkpoint of a work directory (the last of its STAGES) or of a stage in it.
 
     Architecture, sizes and preprocessing come from the checkpoint itself. Raises
     `cxr_jax.checkpoints.CheckpointError` where there is none, or a damaged one.

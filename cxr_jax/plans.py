@@ -86,6 +86,26 @@ class Experiment:
     discriminator: Mapping[str, Any] | None = None
     transfer: Transfer | None = None
     adaptation: SegmenterTraining | None = None  # of a baseline, on the target's labels: fine-tuning, from scratch
+    self_training: SegmenterTraining | None = None  # of M_A after a transfer, on its own masks; 0 epochs: none
+
+    @property
+    def stage(self) -> str:
+        """The name of the stage whose model is the outcome."""
+        if self.method in ("fine_tuning", "from_scratch") and not self.is_source_only:
+            return "adaptation"
+        if self.method == "transfer":
+            return "self_training" if self.trains_itself else "transfer"
+        return "pretraining"
+
+    @property
+    def is_source_only(self) -> bool:
+        """Whether this is fine-tuning without labels: M_A as it is."""
+        return self.method == "fine_tuning" and self.label_frac == 0
+
+    @property
+    def trains_itself(self) -> bool:
+        """Whether M_A learns on its own masks after the transfer."""
+        return self.method == "transfer" and self.self_training is not None and self.self_training.epochs > 0
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ TITLES = {
     "source": "M_A on the source",
     "source_only": "M_A on the target",
     "transfer": "transfer",
+    "self_training": "self-training",
     "fine_tuning": "fine-tuning",
     "from_scratch": "from scratch",
 }

@@ -1,4 +1,4 @@
-"""Training of segmenters from labels: M_A (paper, section V-B), the cells of Table I, the baselines of Table II."""
+"""Training of segmenters from masks: M_A (paper, section V-B), the cells of Table I, the baselines of Table II."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,7 +19,7 @@ from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import CRITICS, SEGMENTERS, initialise, join
 from cxr_jax.training import Member, Stage, Trained, train
 
-STREAMS = {"pretraining": 0, "adaptation": 2}  # of random numbers, by stage; the transfer's is 1
+STREAMS = {"pretraining": 0, "adaptation": 2, "self_training": 3}  # of random numbers, by stage; the transfer's is 1
 
 
 class LabelledImages(NamedTuple):
@@ -39,6 +39,7 @@ class Job(NamedTuple):
     validation: Int[np.ndarray, " m"]
     workdir: Path
     start: Any = None  # variables to start from; else new ones
+    trusted: bool = True  # whether the validation images choose the epoch; else the last is taken
 
 
 class Networks(NamedTuple):
@@ -67,10 +68,15 @@ def adapt(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
     return _train("adaptation", jobs[0].experiment.adaptation, None, jobs)
 
 
+def self_train(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
+    """Train M_A of each job, after its transfer, on masks that it drew itself."""
+    return _train("self_training", jobs[0].experiment.self_training, None, jobs)
+
+
 def _train(
     name: str, settings: plans.SegmenterTraining, critic: plans.Critic | None, jobs: Sequence[Job]
 ) -> tuple[nnx.GraphDef, list[Trained]]:
-    """Train a segmenter for each job, together; the epoch with the best validation Jaccard is kept.
+    """Train a segmenter for each job, together; the epoch with the best validation Jaccard is kept, if that is trusted.
 
     The experiments may differ in seed, task, fold and labels alone. An epoch is as long in every fold and with every
     share of the labels.
@@ -156,7 +162,7 @@ def _member(job: Job, state: steps.SegmenterState, predict: Callable, capacity: 
 
     def validate(variables: Any) -> dict[str, float]:
         scores = evaluation.overlap(partial(predict, variables), validation)
-        return {"score": float(np.mean(scores["jaccard"]))}
+        return {"score" if job.trusted else "agreement": float(np.mean(scores["jaccard"]))}
 
     def draw(variables: Any) -> dict[str, np.ndarray]:
         few = validation[np.arange(min(8, len(validation)))]

@@ -122,9 +122,9 @@ def average(state: SegmenterState, decay: float) -> SegmenterState:
 
 
 def initial_state(segmenter: Learner, critic: Learner | dict, key: PRNGKeyArray) -> SegmenterState:
-    """Return the state in front of the first step."""
-    copy = jax.tree.map(jnp.copy, segmenter.parameters)
-    return SegmenterState(segmenter, copy, critic, jnp.zeros((), jnp.int32), key)
+    """Return the state in front of the first step, all of it copied: several may start from one network."""
+    state = SegmenterState(segmenter, segmenter.parameters, critic, jnp.zeros((), jnp.int32), key)
+    return jax.tree.map(jnp.copy, state)
 
 
 def _statistics(network: nnx.Module) -> Any:
