@@ -145,7 +145,7 @@ def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
         if run.experiment.trains_itself:
             transferred = inference.restore(run.workdir / "transfer")
             target, split = self_training.taught(
-                transferred, datum.target, datum.target_split, datum.known(), datum.shape()
+                transferred.tidy, datum.target, datum.target_split, datum.known(), datum.shape()
             )
             jobs.append(
                 segmentation.Job(

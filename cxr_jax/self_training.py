@@ -9,19 +9,19 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool, Int
 
-from cxr_jax import evaluation, inference
+from cxr_jax import evaluation
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.data.splits import Split
 from cxr_jax.plausibility import Shape
 
 
 def taught(
-    predictor: inference.Predictor, target: Radiographs, split: Split, labelled: Bool[np.ndarray, " n"], shape: Shape
+    draw: evaluation.Predict, target: Radiographs, split: Split, labelled: Bool[np.ndarray, " n"], shape: Shape
 ) -> tuple[Radiographs, Split]:
     """Return the target with masks to learn from, and those rows of the split that have one; no test image has.
 
-    Where `labelled`, an image keeps its label. Any other gets the predictor's tidied mask, if that has the `shape` of
-    the source's masks; where none in a part of the split has, they are all taken, and the log says so.
+    Where `labelled`, an image keeps its label. Any other gets the mask that `draw` makes of it, if that has the
+    `shape` of the source's masks; where none in a part of the split has, they are all taken, and the log says so.
     """
     masks = np.zeros_like(target.images)
     if labelled.any():
@@ -29,7 +29,7 @@ def taught(
     kept = {}
     for part in ("train", "validation"):
         rows = getattr(split, part)
-        drawn = np.asarray(evaluation.in_batches(predictor.tidy, target.images[rows]))
+        drawn = np.asarray(evaluation.in_batches(draw, target.images[rows]))
         masks[rows] = np.where(labelled[rows, None, None, None], masks[rows], drawn)
         kept[part] = rows[_usable(drawn, labelled[rows], shape, f"{target.name}, {part}")]
     return replace(target, masks=masks), Split(**kept, test=split.test[:0])

@@ -27,7 +27,7 @@ def test_results_name_what_made_them(finished):
     for name in ("command", "config", "seed", "commit", "device", "versions", "source", "target", "data"):
         assert results[name] not in (None, "", {}), name
     assert (results["label_frac"], results["image_size"], results["labelled_images"]) == (0.0, 32, 0)
-    for part in ("source", "source_only", "transfer"):
+    for part in ("source", "source_only", "transfer", "self_training"):
         for metric in ("jaccard", "dice", "jaccard_tidied", "dice_tidied"):
             values = list(results["test"][part][metric]["per_image"].values())
             assert len(values) == 32
@@ -40,9 +40,9 @@ def test_results_name_what_made_them(finished):
 
 def test_everything_a_person_looks_at_is_there(finished):
     workdir, _ = finished
-    for name in ("source", "source_only", "transfer"):
+    for name in ("source", "source_only", "transfer", "self_training"):
         assert (workdir / "overlays" / f"{name}.png").stat().st_size > 1000
-    for stage in ("pretraining", "warmup", "transfer"):
+    for stage in ("pretraining", "warmup", "self_training", "transfer"):
         assert list((workdir / stage / "tensorboard").iterdir())
         rows = [json.loads(line) for line in (workdir / stage / "scalars.jsonl").read_text().splitlines()]
         assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
@@ -52,7 +52,7 @@ def test_everything_a_person_looks_at_is_there(finished):
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path, tfds_dir, monkeypatch):
     workdir, results = finished
     save = checkpoints.Checkpoints.save
-    for stage, epoch in (("pretraining", 1), ("warmup", 1), ("transfer", 1)):
+    for stage, epoch in (("pretraining", 1), ("warmup", 1), ("transfer", 1), ("self_training", 1)):
 
         def stop(store, at, *rest, stage=stage, epoch=epoch):
             save(store, at, *rest)
@@ -66,7 +66,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path, tfd
     monkeypatch.setattr(checkpoints.Checkpoints, "save", save)
     again = experiment.train(tiny.experiment(), tmp_path, tfds_dir, None)
     assert again["test"] == results["test"]
-    for stage in ("pretraining", "warmup", "transfer"):
+    for stage in ("pretraining", "warmup", "transfer", "self_training"):
         log = f"{stage}/scalars.jsonl"
         assert (tmp_path / log).read_text() == (workdir / log).read_text()
 
@@ -96,7 +96,8 @@ def test_label_free_training_never_reads_a_target_mask(finished, tmp_path, tfds_
     model, twin = (inference.restore(path).model for path in (tmp_path, finished[0]))
     for one, two in zip(jax.tree.leaves(model), jax.tree.leaves(twin), strict=True):
         np.testing.assert_array_equal(one, two)
-    for file in ("warmup/scalars.jsonl", "transfer/scalars.jsonl", "transfer/convergence.json"):
+    stages = ("warmup", "transfer", "self_training")
+    for file in (*(f"{stage}/scalars.jsonl" for stage in stages), "transfer/convergence.json"):
         assert (tmp_path / file).read_text() == (finished[0] / file).read_text()
 
 
@@ -138,7 +139,8 @@ def test_a_target_without_labels_is_qualitative_and_has_no_labelled_share(tmp_pa
     assert (found["images"], len(found["per_image"])) == (32, 32)
     assert found["count"] == sum(found["per_image"].values())
     assert f"no labels; {found['count']} of 32 masks are plausible" in results_module.screen(results)
-    assert (tmp_path / "none" / "overlays" / "transfer.png").exists()
+    for name in ("transfer", "self_training"):
+        assert (tmp_path / "none" / "overlays" / f"{name}.png").exists()
 
 
 def test_a_workdir_of_another_config_is_refused(finished, tfds_dir):
@@ -155,7 +157,8 @@ def test_evaluating_what_was_never_trained(tmp_path, tfds_dir):
 def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
     workdir, results = finished
     predictor = inference.restore(workdir)
-    assert predictor.epoch == results["epochs"]["transfer"]
+    assert predictor.epoch == results["epochs"]["self_training"] == 2
+    assert inference.restore(workdir / "transfer").epoch == results["epochs"]["transfer"]
     image = radiographs.load("phantom/b", "lungs", 128, tfds_dir).images[0, ..., 0]
     framed = np.pad(image, ((10, 20), (30, 0))).astype(np.uint16) * 16
     mask = predictor(framed)
@@ -181,12 +184,14 @@ def test_labels_of_the_target_enter_where_they_are_kept(tmp_path, tfds_dir):
     assert results["labelled_images"] == 10
     rows = [json.loads(line) for line in (tmp_path / "transfer" / "scalars.jsonl").read_text().splitlines()]
     assert rows[-1]["segmentation_b"] > 0
+    rows = [json.loads(line) for line in (tmp_path / "self_training" / "scalars.jsonl").read_text().splitlines()]
+    assert "score" in rows[-1]  # on labels of the target's validation images, which count here
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cyclegan", "unit", "munit_dataset_style"])
 def test_every_translator_carries_a_run_through(tmp_path, tfds_dir, name):
     results = experiment.train(tiny.experiment(translator__name=name), tmp_path, tfds_dir, None)
-    assert set(results["test"]) == {"source", "source_only", "transfer"}
+    assert set(results["test"]) == {"source", "source_only", "transfer", "self_training"}
     again = experiment.evaluate(tiny.experiment(translator__name=name), tmp_path, tfds_dir, None)
     assert again["test"] == results["test"]

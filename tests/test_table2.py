@@ -119,7 +119,7 @@ def test_every_cell_has_a_row(finished):
 def test_cells_share_what_their_seed_starts_from(finished):
     workdir, _ = finished
     assert {path.name for path in (workdir / "seed0/start").iterdir()} == {"config.json", "pretraining", "warmup"}
-    stages = {"transfer_5": {"transfer"}, "fine_tuning_5": {"adaptation"}, "fine_tuning_0": set()}
+    stages = {"transfer_5": {"transfer", "self_training"}, "fine_tuning_5": {"adaptation"}, "fine_tuning_0": set()}
     for name, expected in stages.items():
         folders = {path.name for path in (workdir / "seed0" / name).iterdir() if path.is_dir()}
         assert folders == expected | {"overlays"}
@@ -143,7 +143,7 @@ def test_a_task_without_labels_goes_on_from_the_warmed_up_translator_of_all(fini
     assert (heart["task"], heart["method"], heart["jaccard"]) == ("heart", "transfer", None)
     assert heart["plausible"]["images"] == 32
     folders = {path.name for path in (workdir / "seed0/heart").iterdir() if path.is_dir()}
-    assert folders == {"pretraining", "transfer", "overlays"}
+    assert folders == {"pretraining", "transfer", "self_training", "overlays"}
     assert "heart: " in table2.screen(more)
 
 

@@ -12,7 +12,7 @@ TRANSLATOR_SIZES = {
 
 
 def experiment(**changes) -> plans.Experiment:
-    """Return the phantom transfer at 32x32, two epochs a stage, with `changes` such as `transfer__epochs=3`."""
+    """Return transfer and self-training at 32x32, two epochs a stage, with `changes` such as `transfer__epochs=3`."""
     plain = transfer.get_config("phantom")
     plain.image_size = 32
     plain.segmenter.update(width=8, depth=2)
@@ -23,6 +23,7 @@ def experiment(**changes) -> plans.Experiment:
     plain.pretraining.update(epochs=2, batch_size=16)
     plain.transfer.update(warmup_epochs=1, epochs=2, batch_size=16)
     plain.transfer.convergence.restarts = 0
+    plain.self_training.update(epochs=2, batch_size=16)
     for path, value in changes.items():
         *parents, last = path.split("__")
         section = plain
