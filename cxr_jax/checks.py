@@ -6,12 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flax import nnx
-
 from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.data.radiographs import DATASETS, TASKS
 from cxr_jax.data.splits import FOLDS
-from cxr_jax.models import CRITICS, DISCRIMINATORS, SEGMENTERS, TRANSLATORS
+from cxr_jax.models import CRITICS, DISCRIMINATORS, SEGMENTERS, TRANSLATORS, initialise
 from cxr_jax.plans import Convergence, Experiment, SegmenterTraining, Transfer, network_sizes
 from cxr_jax.typed import ConfigError
 
@@ -142,7 +140,7 @@ def _check_network(section: str, sizes: Mapping[str, Any], registry: Mapping[str
                 raise ConfigError(f"config.{section}.{name} must be a int, found {value!r}")
             within(f"config.{section}.{name}", value, 1, 4096)
     try:
-        nnx.eval_shape(lambda: network(**network_sizes(sizes), rngs=nnx.Rngs(0)))
+        initialise(network, None, **network_sizes(sizes))
     except ValueError as error:
         raise ConfigError(f"config.{section}: {error}") from error
     multiple = network.size_multiple(**network_sizes(sizes))

@@ -7,16 +7,17 @@ WORKDIR` keep those of configs/table1.py and configs/table2.py as rows of `table
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr_jax import figure7, figure8, report_table1, report_table2
+from cxr_jax import figure7, figure8, report_table1, report_table2, results
 from cxr_jax.rows import RowsError, markdown_table, with_spread
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path("docs/results")
-DOCUMENTS = ("README.md", "docs/RESULTS.md")
+README, DETAILS = "README.md", "docs/RESULTS.md"
+DOCUMENTS = (README, DETAILS)
 REQUIRED = (
     "name", "command", "config", "seed", "commit", "device", "source", "target", "label_frac", "image_size", "test"
 )  # fmt: skip
@@ -24,9 +25,14 @@ COLUMNS = {
     "M_A on the source": ("source", "jaccard"),
     "M_A on the target": ("source_only", "jaccard"),
     "transfer": ("transfer", "jaccard"),
-    "M_A on the target, tidied": ("source_only", "jaccard_tidied"),
-    "transfer, tidied": ("transfer", "jaccard_tidied"),
+    "self-training": ("self_training", "jaccard"),
 }
+TIDIED = {f"{name}, tidied": (part, "jaccard_tidied") for name, (part, _) in list(COLUMNS.items())[1:]}
+HIGHLIGHTS = (
+    "phantom_look_deep_fold1_seed0",
+    "small_augmented_seed0",
+    "small_look_seed0",
+)  # of the runs, in the README
 MARKERS = "<!-- {}: python -m cxr_jax.report -->", "<!-- end of {} -->"
 LATEX = "docs/table1.tex"
 TABLES = {"table 1": report_table1, "table 2": report_table2}  # by the section of docs/RESULTS.md
@@ -43,20 +49,19 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
     Raises `ReportError` for a file that is not of a single run or lacks a field.
     """
-    results = []
-    runs = [path for path in folder.glob("*.json") if path.name not in ROW_FILES]
-    for path in sorted(runs):
+    runs = []
+    for path in sorted(path for path in folder.glob("*.json") if path.name not in ROW_FILES):
         row = _read(path)
         missing = [field for field in REQUIRED if field not in row]
         if missing:
             raise ReportError(f"{path} lacks {', '.join(missing)}; add it with --add NAME=WORKDIR")
-        results.append(row)
-    return results
+        runs.append(row)
+    return runs
 
 
 def add(name: str, workdir: Path, folder: Path) -> Path:
     """Keep the results of a finished run; raise `ReportError` where there are none, or under the name of a table."""
-    source = workdir / "results.json"
+    source = workdir / results.FILE
     if not source.exists():
         raise ReportError(
             f"there is no {source}: expected the workdir of a finished run of main.py; "
@@ -65,7 +70,7 @@ def add(name: str, workdir: Path, folder: Path) -> Path:
     path = folder / f"{name}.json"
     if path.name in ROW_FILES:
         raise ReportError(f"{path} is for the rows of a table: give the run another name, or use --add-{name} WORKDIR")
-    path.write_text(json.dumps({"name": name, **_read(source)}, indent=1) + "\n")
+    results.write_json(path, {"name": name, **_read(source)})
     return path
 
 
@@ -79,14 +84,17 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def table(results: Sequence[dict[str, Any]]) -> str:
-    """Return the Markdown table of runs: Jaccard, mean and standard deviation over test images, in percent."""
-    head = ["run", "task", "source to target", "labels", "size", *COLUMNS]
+def table(runs: Sequence[dict[str, Any]], columns: Mapping[str, tuple[str, str]]) -> str:
+    """Return the Markdown table of runs: mean and standard deviation over test images, in percent.
+
+    `columns` says by title which test and metric it is of.
+    """
+    head = ["run", "task", "source to target", "labels", "size", *columns]
     lines = []
-    for row in results:
+    for row in runs:
         names = [f"[{row['name']}](RESULTS_FOLDER/{row['name']}.json)", row["config"]["task"]]
         setting = [f"{row['source']} to {row['target']}", f"{100 * row['label_frac']:g} %", f"{row['image_size']}"]
-        lines.append([*names, *setting, *(_score(row["test"], *path) for path in COLUMNS.values())])
+        lines.append([*names, *setting, *(_score(row["test"], *path) for path in columns.values())])
     return markdown_table(head, lines)
 
 
@@ -111,16 +119,20 @@ def written(root: Path) -> dict[Path, str]:
 
     Raises `ReportError` or `cxr_jax.rows.RowsError` where a file or a document cannot be used.
     """
-    content = table(read_results(root / RESULTS))
+    runs = read_results(root / RESULTS)
+    tables = {
+        README: table([run for run in runs if run["name"] in HIGHLIGHTS], COLUMNS),
+        DETAILS: table(runs, COLUMNS | TIDIED),
+    }
     documents = {}
-    for name in DOCUMENTS:
+    for name, content in tables.items():
         path = root / name
         folder = (root / RESULTS).relative_to(path.parent).as_posix()
         documents[path] = insert(path.read_text(), "results", content.replace("RESULTS_FOLDER", folder), name)
-    results = root / DOCUMENTS[-1]
+    details = root / DETAILS
     for section, report in TABLES.items():
         content = report.markdown(report.ROWS.read(root / RESULTS / report.ROWS.file))
-        documents[results] = insert(documents[results], section, content, results.name)
+        documents[details] = insert(documents[details], section, content, DETAILS)
     rows = report_table1.ROWS.read(root / RESULTS / report_table1.ROWS.file)
     return documents | {root / LATEX: report_table1.latex(rows)}
 

@@ -21,6 +21,16 @@ ROWS = Table(
 )  # fmt: skip
 NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table2 WORKDIR` adds those of a finished run."
 
+KIND = (
+    "target",
+    "task",
+    "protocol",
+    "image_size",
+    "segmenter",
+    "backend",
+    "label_frac",
+)  # of transfers, whose seeds count
+
 Setting = tuple  # what the methods of a line have in common, but for the share of labels
 
 
@@ -126,12 +136,7 @@ def stability(rows: Sequence[Row]) -> dict[tuple, dict[str, int]]:
     found = {}
     for row in rows:
         if row["method"] == "transfer":
-            key = (
-                *(
-                    row[name]
-                    for name in ("target", "task", "protocol", "image_size", "segmenter", "backend", "label_frac")
-                ),
-            )
+            key = tuple(row[name] for name in KIND)
             counts = found.setdefault(key, {"seeds": 0, "alone": 0, "helped": 0})
             counts["seeds"] += 1
             counts["alone"] += row["converged"] and not row["restarts"]

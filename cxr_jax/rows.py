@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxr_jax import files
 from cxr_jax.config import differences
 from cxr_jax.statistics import PairedTest, paired_test
 
@@ -79,7 +80,7 @@ class Table:
                 f"{path} would mix what was not made alike:\n  " + "\n  ".join(found) + "\n"
                 "Make all cells of a protocol and size with one commit and config, or tell it to mix them (--mix)"
             )
-        path.write_text(json.dumps([rows[key] for key in sorted(rows)], indent=1) + "\n")
+        files.write(path, json.dumps([rows[key] for key in sorted(rows)], indent=1) + "\n")
 
     def mixtures(self, rows: Sequence[Row]) -> list[str]:
         """Return a line for each way in which rows of one protocol and size were not made alike."""

@@ -117,5 +117,15 @@ def test_folds_that_learn_together_are_what_they_are_alone(tmp_path, tfds_dir, c
         assert alone.score == pytest.approx(member.score, abs=0.5)
 
 
+def test_several_may_start_from_one_network():
+    graph, variables = initialise(SEGMENTERS["unet"], KEY, width=8, depth=1)
+    tool = optax.adam(1e-3)
+    states = [steps.initial_state(steps.learner(graph, variables, tool), {}, KEY) for _ in range(2)]
+    used_up = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf, state), donate_argnums=0)
+    used_up(states[0])
+    for kept in (variables, states[1].segmenter.parameters, states[1].average):
+        assert np.isfinite(flat(kept)).all()
+
+
 def flat(tree) -> np.ndarray:
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])

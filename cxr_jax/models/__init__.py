@@ -1,5 +1,7 @@
 """The networks, by the names that configs use."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -31,20 +33,28 @@ def initialise(
 
     The variables are its parameters and, where it has batch norm, its running statistics; another kind is a
     ValueError. `nnx.merge(graph, variables)` is the network again, inside a trace too. All parameters are drawn
-    in one program, which is run once and therefore compiled without optimisation. Without a key nothing is
+    in one program, which is seldom run and therefore compiled without optimisation. Without a key nothing is
     drawn, and shapes stand for the arrays: enough to restore a checkpoint into.
     """
+    graph, shapes, draw = _outlined(architecture, tuple(sorted(sizes.items())))
+    return graph, jax.tree.map(lambda shape: shape, shapes) if key is None else draw(key)
 
-    def draw(key):
-        module = architecture(**sizes, rngs=nnx.Rngs(params=key))
+
+@functools.cache
+def _outlined(
+    architecture: type[nnx.Module], sizes: tuple[tuple[str, Any], ...]
+) -> tuple[nnx.GraphDef, dict[str, Any], Callable[[PRNGKeyArray], dict[str, Any]]]:
+    """Return a network's graph, the shapes of its variables, and what draws them."""
+
+    def make(key):
+        module = architecture(**dict(sizes), rngs=nnx.Rngs(params=key))
         graph, parameters, statistics = nnx.split(module, nnx.Param, nnx.BatchStat)
         return graph, nnx.merge_state(parameters, statistics)
 
-    graph, shapes = nnx.eval_shape(draw, jax.random.key(0))
-    if key is None:
-        return graph, nnx.to_pure_dict(shapes)
+    graph, shapes = nnx.eval_shape(make, jax.random.key(0))
     options = {"xla_backend_optimization_level": 0}
-    return graph, jax.jit(lambda key: nnx.to_pure_dict(draw(key)[1]), compiler_options=options)(key)
+    draw = jax.jit(lambda key: nnx.to_pure_dict(make(key)[1]), compiler_options=options)
+    return graph, nnx.to_pure_dict(shapes), draw
 
 
 def split_statistics(graph: nnx.GraphDef, variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

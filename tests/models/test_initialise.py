@@ -39,6 +39,14 @@ def test_join_undoes_split(architecture, sizes, key):
     assert not names(parameters) & {"mean", "var"}
 
 
+def test_networks_of_one_kind_share_nothing_that_can_be_changed():
+    one, other = (initialise(UNet, None, width=8, depth=1)[1] for _ in range(2))
+    for leaf in list(one):
+        del one[leaf]
+    assert jax.tree.structure(other) == jax.tree.structure(initialise(UNet, KEY, width=8, depth=1)[1])
+    assert len(jax.tree.leaves(other)) > 0
+
+
 def test_other_kinds_of_variables_are_refused():
     class Counting(nnx.Module):
         def __init__(self, *, rngs: nnx.Rngs):
