@@ -208,9 +208,8 @@ def test(run: Run, data: Data) -> dict[str, Any]:
         if data.target is not None:
             tests["source_only"] = segmenter, data.target[data.target_split.test]
     if run.experiment.trains_itself:
-        tests["transfer"] = run.workdir / "transfer", data.target[data.target_split.test]
-        tests["self_training"] = run.outcome, data.target[data.target_split.test]
-    elif run.experiment.method != "segmentation":
+        tests["before_self_training"] = run.workdir / "transfer", data.target[data.target_split.test]
+    if run.experiment.method != "segmentation":
         tests[run.experiment.method] = run.outcome, data.target[data.target_split.test]
     about = {
         "data": {part.name: part.fingerprint() for part in (data.source, data.target) if part is not None},

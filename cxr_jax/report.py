@@ -24,8 +24,8 @@ REQUIRED = (
 COLUMNS = {
     "M_A on the source": ("source", "jaccard"),
     "M_A on the target": ("source_only", "jaccard"),
+    "before self-training": ("before_self_training", "jaccard"),
     "transfer": ("transfer", "jaccard"),
-    "self-training": ("self_training", "jaccard"),
 }
 TIDIED = {f"{name}, tidied": (part, "jaccard_tidied") for name, (part, _) in list(COLUMNS.items())[1:]}
 HIGHLIGHTS = (

@@ -23,8 +23,8 @@ SHOWN = ("jaccard", "dice", "jaccard_tidied")  # of the metrics, in the summary
 TITLES = {
     "source": "M_A on the source",
     "source_only": "M_A on the target",
+    "before_self_training": "before self-training",
     "transfer": "transfer",
-    "self_training": "self-training",
     "fine_tuning": "fine-tuning",
     "from_scratch": "from scratch",
 }
@@ -119,10 +119,10 @@ def screen(results: dict[str, Any]) -> str:
         count = len(metrics["jaccard"]["per_image"])
         shown = {key: metrics[key] for key in SHOWN if key in metrics}
         values = "   ".join(f"{key} {value['mean']:6.2f} +/- {value['std']:5.2f}" for key, value in shown.items())
-        lines.append(f"  {TITLES[name]:18} {values}   ({count} test images)")
+        lines.append(f"  {TITLES[name]:20} {values}   ({count} test images)")
     for name in results["plausible"].keys() - results["test"].keys():
         found = results["plausible"][name]
-        lines.append(f"  {TITLES[name]:18} no labels; {found['count']} of {found['images']} masks are plausible")
+        lines.append(f"  {TITLES[name]:20} no labels; {found['count']} of {found['images']} masks are plausible")
     if not results.get("converged", True):
         lines.append(f"  did not converge: {'; '.join(results['faults'])}")
     return "\n".join(lines)

@@ -57,7 +57,6 @@ def _write(table: plans.Table2, workdir: Path) -> list[dict[str, Any]]:
 def _row(protocol: str, cell: Run, found: dict[str, Any]) -> dict[str, Any]:
     """Return a cell as a row; `std` is over test images."""
     experiment = cell.experiment
-    tested = "self_training" if experiment.trains_itself else experiment.method
     kept = ("labelled_images", "image_size", "seed", "device", "commit", "command", "config", "data", "versions")
     return {
         "method": experiment.method,
@@ -71,8 +70,8 @@ def _row(protocol: str, cell: Run, found: dict[str, Any]) -> dict[str, Any]:
         "converged": found.get("converged"),
         "restarts": found.get("restarts"),
         **{name: found[name] for name in kept},
-        "plausible": found["plausible"][tested],
-        **found["test"].get(tested, {"jaccard": None, "dice": None}),
+        "plausible": found["plausible"][experiment.method],
+        **found["test"].get(experiment.method, {"jaccard": None, "dice": None}),
     }
 
 

@@ -12,7 +12,7 @@ from absl import logging
 from flax import nnx
 from jaxtyping import Bool
 
-from cxr_jax import config, convergence, evaluation, image_pool, iteration, plans, steps
+from cxr_jax import config, convergence, evaluation, image_pool, iteration, plans, polarity, steps
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.plausibility import Shape
 from cxr_jax.training import Member, Stage, Trained, TrainingDiverged, attempt
@@ -115,6 +115,9 @@ class Transfers:
         seed = jax.random.fold_in(jax.random.key(job.experiment.seed), 1)
         key_init, key_train = jax.random.split(jax.random.fold_in(seed, trial))
         _, parameters = iteration.build(job.experiment, self.graphs.segmenter, key_init)
+        segment = partial(self.views.segment_source, {"segmenter": job.segmenter})
+        if polarity.opposed(segment, job.target.validation, Shape.of(job.source.training.masks)):
+            parameters["translator"] = polarity.turned(self.graphs.translator, parameters["translator"])
         places, size = self.settings.image_pool, job.experiment.image_size
         pools = {domain: image_pool.empty(places, size, size) for domain in "ab" if places}
         return steps.initial_state(

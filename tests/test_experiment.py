@@ -27,7 +27,7 @@ def test_results_name_what_made_them(finished):
     for name in ("command", "config", "seed", "commit", "device", "versions", "source", "target", "data"):
         assert results[name] not in (None, "", {}), name
     assert (results["label_frac"], results["image_size"], results["labelled_images"]) == (0.0, 32, 0)
-    for part in ("source", "source_only", "transfer", "self_training"):
+    for part in ("source", "source_only", "before_self_training", "transfer"):
         for metric in ("jaccard", "dice", "jaccard_tidied", "dice_tidied"):
             values = list(results["test"][part][metric]["per_image"].values())
             assert len(values) == 32
@@ -40,7 +40,7 @@ def test_results_name_what_made_them(finished):
 
 def test_everything_a_person_looks_at_is_there(finished):
     workdir, _ = finished
-    for name in ("source", "source_only", "transfer", "self_training"):
+    for name in ("source", "source_only", "before_self_training", "transfer"):
         assert (workdir / "overlays" / f"{name}.png").stat().st_size > 1000
     for stage in ("pretraining", "warmup", "self_training", "transfer"):
         assert list((workdir / stage / "tensorboard").iterdir())
@@ -139,7 +139,7 @@ def test_a_target_without_labels_is_qualitative_and_has_no_labelled_share(tmp_pa
     assert (found["images"], len(found["per_image"])) == (32, 32)
     assert found["count"] == sum(found["per_image"].values())
     assert f"no labels; {found['count']} of 32 masks are plausible" in results_module.screen(results)
-    for name in ("transfer", "self_training"):
+    for name in ("before_self_training", "transfer"):
         assert (tmp_path / "none" / "overlays" / f"{name}.png").exists()
 
 
@@ -157,8 +157,8 @@ def test_evaluating_what_was_never_trained(tmp_path, tfds_dir):
 def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
     workdir, results = finished
     predictor = inference.restore(workdir)
-    assert predictor.epoch == results["epochs"]["self_training"] == 2
-    assert inference.restore(workdir / "transfer").epoch == results["epochs"]["transfer"]
+    assert predictor.epoch == results["epochs"]["transfer"] == 2
+    assert inference.restore(workdir / "transfer").epoch == results["epochs"]["before_self_training"]
     image = radiographs.load("phantom/b", "lungs", 128, tfds_dir).images[0, ..., 0]
     framed = np.pad(image, ((10, 20), (30, 0))).astype(np.uint16) * 16
     mask = predictor(framed)
@@ -192,6 +192,6 @@ def test_labels_of_the_target_enter_where_they_are_kept(tmp_path, tfds_dir):
 @pytest.mark.parametrize("name", ["cyclegan", "unit", "munit_dataset_style"])
 def test_every_translator_carries_a_run_through(tmp_path, tfds_dir, name):
     results = experiment.train(tiny.experiment(translator__name=name), tmp_path, tfds_dir, None)
-    assert set(results["test"]) == {"source", "source_only", "transfer", "self_training"}
+    assert set(results["test"]) == {"source", "source_only", "before_self_training", "transfer"}
     again = experiment.evaluate(tiny.experiment(translator__name=name), tmp_path, tfds_dir, None)
     assert again["test"] == results["test"]

@@ -65,6 +65,10 @@ class CycleGAN(nnx.Module):
         """Return the number by which height and width must be divisible."""
         return 2**downsamplings
 
+    def doors_of_b(self) -> tuple[list[PaddedConv], PaddedConv]:
+        """Return the layers that images of B enter by, and the one by which they come out, in front of its tanh."""
+        return [self.b_to_a.stem], self.a_to_b.head
+
     def translate(self, a: GrayA, b: GrayB, key: PRNGKeyArray) -> tuple[GrayA, GrayB]:
         """Return G_AB(a) and G_BA(b)."""
         return self.a_to_b(a), self.b_to_a(b)

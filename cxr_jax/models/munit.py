@@ -173,6 +173,10 @@ class MUNIT(nnx.Module):
         """Return the number by which height and width must be divisible (the style encoder halves 4 times)."""
         return 2 ** max(downsamplings, 4)
 
+    def doors_of_b(self) -> tuple[list[PaddedConv], PaddedConv]:
+        """Return the layers that images of B enter by, and the one by which they come out, in front of its tanh."""
+        return [self.b.content.stem, self.b.style.stem], self.b.decode.head
+
     def translate(self, a: GrayA, b: GrayB, key: PRNGKeyArray) -> tuple[GrayA, GrayB]:
         """Return G_AB(a) and G_BA(b) with styles drawn for them, as the discriminators see them."""
         style_a, style_b = self.target_styles(a, b, key)

@@ -72,6 +72,10 @@ class UNIT(nnx.Module):
         """Return the number by which height and width must be divisible."""
         return 2**downsamplings
 
+    def doors_of_b(self) -> tuple[list[PaddedConv], PaddedConv]:
+        """Return the layers that images of B enter by, and the one by which they come out, in front of its tanh."""
+        return [self.encode_b.stem], self.decode_b.head
+
     def code_a(self, images: Gray) -> Code:
         """Return the mean latent codes of images of A."""
         return self.shared_encoder(self.encode_a(images))
