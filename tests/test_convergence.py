@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import config, convergence, journal, results, segmentation, transfer
+from cxr_jax import config, convergence, journal, polarity, results, segmentation, transfer
 from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.plans import Convergence
@@ -130,6 +130,16 @@ def pretend(monkeypatch, rows: dict[str, list]) -> list[list[str]]:
 
     monkeypatch.setattr(transfer, "attempt", attempt)
     return calls
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_translation_starts_from_negatives_where_polarities_are_opposed(transfers, monkeypatch, negative):
+    group, jobs = transfers
+    monkeypatch.setattr(polarity, "opposed", lambda *_: negative)
+    state = group._start(jobs[0], trial=0)
+    for translator in (state.translator, state.average["translator"]):
+        heads = [translator[domain]["decode"]["head"]["conv"]["kernel"] for domain in "ab"]
+        np.testing.assert_array_equal(heads[1], -heads[0] if negative else heads[0])
 
 
 SICK = HEALTHY | {"cycle_error": 0.9}
