@@ -62,7 +62,7 @@ def restore(directory: str | Path) -> Predictor:
     """
     directory = Path(directory)
     candidates = [directory, *(directory / stage for stage in STAGES)]
-    stages = [path for path in candidates if (path / "checkpoints").is_dir()]
+    stages = [path for path in candidates if any(path.glob("checkpoints/[0-9]*"))]
     if not stages:
         raise checkpoints.CheckpointError(
             f"there is no checkpoint in {directory}; expected a workdir of main.py, or a folder of one of its "
