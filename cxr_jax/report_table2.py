@@ -21,15 +21,8 @@ ROWS = Table(
 )  # fmt: skip
 NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table2 WORKDIR` adds those of a finished run."
 
-KIND = (
-    "target",
-    "task",
-    "protocol",
-    "image_size",
-    "segmenter",
-    "backend",
-    "label_frac",
-)  # of transfers, whose seeds count
+# What transfers have in common whose seeds are counted together.
+KIND = ("target", "task", "protocol", "image_size", "segmenter", "backend", "label_frac")
 
 Setting = tuple  # what the methods of a line have in common, but for the share of labels
 
