@@ -53,9 +53,14 @@ def test_a_dataset_that_is_not_there_says_where_to_get_it(tmp_path):
     assert "Japanese Society of Radiological Technology" in result.stdout + result.stderr
 
 
+LOOK_B = ("--config.transfer.supervised_looks.b=1.0", "--config.transfer.target_look=b")
+NEGATED = ("--config.negated=('phantom/a',)", "--config.discriminator.layers=4", *LOOK_B)
+
+
 @pytest.mark.slow
-def test_phantom_transfer_mends_what_the_other_scanner_breaks(tmp_path, tfds_dir):
-    result = run("--config=configs/transfer.py:phantom", f"--workdir={tmp_path}", f"--data_dir={tfds_dir}")
+@pytest.mark.parametrize("options", [(), NEGATED], ids=["", "negated"])
+def test_phantom_transfer_mends_what_the_other_scanner_breaks(tmp_path, tfds_dir, options):
+    result = run("--config=configs/transfer.py:phantom", *options, f"--workdir={tmp_path}", f"--data_dir={tfds_dir}")
     assert result.returncode == 0, result.stderr
     test = json.loads((tmp_path / "results.json").read_text())["test"]
     jaccard = {name: scores["jaccard"]["mean"] for name, scores in test.items()}
