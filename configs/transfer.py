@@ -1,8 +1,9 @@
 """The paper's transfer (sections IV-C and V-C): JSRT's labels to Montgomery through MUNIT.
 
 `:look` adds what the paper does not have: an M_A that learns on A's images in the look of B too, averaged weights, a
-cosine schedule; `:augmented` adds augmentation to that. `:small`, `:small_look` and `:small_augmented` are the three
-for two CPU cores: 128x128, narrow networks, fewer epochs. `:phantom` runs in five minutes on procedural radiographs.
+cosine schedule, self-training; `:augmented` adds augmentation to that. `:small`, `:small_look` and `:small_augmented`
+are the three for two CPU cores: 128x128, narrow networks, fewer epochs. `:phantom` runs in five minutes on procedural
+radiographs.
 """
 
 from ml_collections import ConfigDict

@@ -108,7 +108,7 @@ class Checkpoints:
 
 def require_finished(directory: Path, epochs: int) -> None:
     """Raise `CheckpointError` unless a stage's last epoch, `epochs`, is among its checkpoints in `directory`."""
-    found = max((int(path.name) for path in directory.glob("*") if path.name.isdigit()), default=0)
+    found = max(saved_epochs(directory), default=0)
     if not found:
         raise CheckpointError(f"there is no checkpoint in {directory}; train first (--mode=train)")
     if found < epochs:
@@ -117,9 +117,14 @@ def require_finished(directory: Path, epochs: int) -> None:
         )
 
 
+def saved_epochs(directory: Path) -> list[int]:
+    """Return the epochs of which a stage has whole checkpoints."""
+    return sorted(int(path.name) for path in directory.glob("*") if path.name.isdigit())
+
+
 def best_epoch(directory: Path) -> int:
     """Return the epoch with the highest score (the latest of equals) among the checkpoints of a stage."""
-    epochs = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
+    epochs = saved_epochs(directory)
     if not epochs:
         raise CheckpointError(f"there is no checkpoint in {directory}; train first (--mode=train)")
     return max(epochs, key=lambda epoch: (read_about(directory / str(epoch))["score"], epoch))

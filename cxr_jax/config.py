@@ -27,6 +27,8 @@ def _experiment(plain: dict[str, Any]) -> Experiment:
     experiment = build(Experiment, plain, "config")
     checks.check_values(experiment)
     checks.check_networks(experiment)
+    if experiment.self_training is not None and not experiment.self_training.epochs:
+        return dataclasses.replace(experiment, self_training=None)
     return experiment
 
 

@@ -10,7 +10,18 @@ from absl import logging
 from flax import nnx
 from jaxtyping import Bool
 
-from cxr_jax import checkpoints, config, convergence, inference, plans, results, segmentation, self_training, transfer
+from cxr_jax import (
+    checkpoints,
+    config,
+    convergence,
+    inference,
+    plans,
+    polarity,
+    results,
+    segmentation,
+    self_training,
+    transfer,
+)
 from cxr_jax.data import splits
 from cxr_jax.data.radiographs import Radiographs, load
 from cxr_jax.plausibility import Shape
@@ -147,6 +158,7 @@ def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
             target, split = self_training.taught(
                 transferred.tidy, datum.target, datum.target_split, datum.known(), datum.shape()
             )
+            self_training.record(run.workdir / "self_training", split, datum.known())
             jobs.append(
                 segmentation.Job(
                     run.experiment,
@@ -217,7 +229,14 @@ def test(run: Run, data: Data) -> dict[str, Any]:
     }
     if run.experiment.method == "transfer":
         about |= convergence.recorded(run.warm_origin.workdir / "warmup", run.workdir / "transfer")
+        about["polarity"] = _kept(run.warm_origin.workdir / polarity.FILE)
+        about["masks_learned_from"] = _kept(run.workdir / "self_training" / self_training.FILE)
     return results.write(run.experiment, tests, data.shape(), about, run.workdir)
+
+
+def _kept(path: Path) -> Any:
+    """Return what a file that a stage left says; None where there is none."""
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def claim(workdir: Path, experiment: plans.Experiment) -> None:

@@ -55,14 +55,14 @@ class Predictor:
 
 
 def restore(directory: str | Path) -> Predictor:
-    """Restore the best checkpoint of a work directory (the last of its STAGES) or of a stage in it.
+    """Restore the best checkpoint of a work directory, of its latest stage that has one, or of a stage in it.
 
     Architecture, sizes and preprocessing come from the checkpoint itself. Raises
     `cxr_jax.checkpoints.CheckpointError` where there is none, or a damaged one.
     """
     directory = Path(directory)
     candidates = [directory, *(directory / stage for stage in STAGES)]
-    stages = [path for path in candidates if any(path.glob("checkpoints/[0-9]*"))]
+    stages = [path for path in candidates if checkpoints.saved_epochs(path / "checkpoints")]
     if not stages:
         raise checkpoints.CheckpointError(
             f"there is no checkpoint in {directory}; expected a workdir of main.py, or a folder of one of its "

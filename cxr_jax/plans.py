@@ -86,7 +86,7 @@ class Experiment:
     discriminator: Mapping[str, Any] | None = None
     transfer: Transfer | None = None
     adaptation: SegmenterTraining | None = None  # of a baseline, on the target's labels: fine-tuning, from scratch
-    self_training: SegmenterTraining | None = None  # of M_A after a transfer, on its own masks; 0 epochs: none
+    self_training: SegmenterTraining | None = None  # of M_A after a transfer, on its own masks
 
     @property
     def stage(self) -> str:
@@ -105,7 +105,7 @@ class Experiment:
     @property
     def trains_itself(self) -> bool:
         """Whether M_A learns on its own masks after the transfer."""
-        return self.method == "transfer" and self.self_training is not None and self.self_training.epochs > 0
+        return self.method == "transfer" and self.self_training is not None
 
 
 @dataclass(frozen=True)

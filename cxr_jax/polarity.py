@@ -4,7 +4,9 @@ Radiographs are stored with bones bright or dark. Adversarial training hardly ev
 image and its negative lies a uniform grey. So a translation between datasets of opposite polarity starts there.
 """
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,27 +16,40 @@ from jaxtyping import Array, Bool, UInt8
 
 from cxr_jax import evaluation
 from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.files import write
 from cxr_jax.plausibility import Shape
-from cxr_jax.postprocessing import tidied
+
+FILE = "polarity.json"
+SHARE = 0.25  # of the images at least, in whose negatives M_A must find the organ,
+RATIO = 2  # and more than so many times as often as in the images themselves
 
 Segment = Callable[[UInt8[Array, "b h w 1"]], Bool[Array, "b h w 1"]]
 
 
-def opposed(segment: Segment, target: Radiographs, shape: Shape) -> bool:
-    """Tell whether M_A finds the organ in more negatives of the target's images than in the images themselves.
+def opposed(folder: Path, segment: Segment, target: Radiographs, shape: Shape) -> bool:
+    """Tell whether M_A finds the organ in negatives of the target's images rather than in the images.
 
-    `shape` is what the organ looks like in the source's masks.
+    `shape` is that of the source's masks. It is told once, and kept in `folder` as `polarity.json`.
     """
-    as_they_are, negatives = (
-        int(shape.plausible(tidied(np.asarray(evaluation.in_batches(segment, images)), shape.parts)).sum())
+    path = folder / FILE
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write(path, json.dumps(_told(segment, target, shape), indent=1) + "\n")
+    return json.loads(path.read_text())["opposed"]
+
+
+def _told(segment: Segment, target: Radiographs, shape: Shape) -> dict[str, int | bool]:
+    found, negatives = (
+        int(shape.plausible(np.asarray(evaluation.in_batches(segment, images))).sum())
         for images in (target.images, 255 - target.images)
     )
-    if negatives > as_they_are:
+    verdict = negatives >= SHARE * len(target) and negatives > RATIO * found
+    if verdict:
         logging.warning(
             "%s: M_A finds the organ in %d of %d images and in %d of their negatives, from which translation starts",
-            *(target.name, as_they_are, len(target), negatives),
+            *(target.name, found, len(target), negatives),
         )
-    return negatives > as_they_are
+    return {"opposed": verdict, "images": len(target), "found_in_images": found, "found_in_negatives": negatives}
 
 
 def turned(translator: nnx.GraphDef, parameters: dict) -> dict:

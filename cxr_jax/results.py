@@ -120,8 +120,9 @@ def screen(results: dict[str, Any]) -> str:
         shown = {key: metrics[key] for key in SHOWN if key in metrics}
         values = "   ".join(f"{key} {value['mean']:6.2f} +/- {value['std']:5.2f}" for key, value in shown.items())
         lines.append(f"  {TITLES[name]:20} {values}   ({count} test images)")
-    for name in results["plausible"].keys() - results["test"].keys():
-        found = results["plausible"][name]
+    for name, found in results["plausible"].items():
+        if name in results["test"]:
+            continue
         lines.append(f"  {TITLES[name]:20} no labels; {found['count']} of {found['images']} masks are plausible")
     if not results.get("converged", True):
         lines.append(f"  did not converge: {'; '.join(results['faults'])}")

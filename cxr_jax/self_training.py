@@ -3,16 +3,22 @@
 The paper has no such stage. It needs no label either: what the transfer does well in most images teaches the rest.
 """
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from absl import logging
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
 from cxr_jax import evaluation
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.data.splits import Split
+from cxr_jax.files import write
 from cxr_jax.plausibility import Shape
+
+FILE = "masks.json"
+SHARE = 0.25  # of the unlabelled images whose masks must be plausible for the others to be left out
 
 
 def taught(
@@ -21,7 +27,8 @@ def taught(
     """Return the target with masks to learn from, and those rows of the split that have one; no test image has.
 
     Where `labelled`, an image keeps its label. Any other gets the mask that `draw` makes of it, if that has the
-    `shape` of the source's masks; where none in a part of the split has, they are all taken, and the log says so.
+    `shape` of the source's masks. Where hardly any has, all are taken, and the log says so: M_A then stays what it is,
+    while the few would draw it to themselves.
     """
     masks = np.zeros_like(target.images)
     if labelled.any():
@@ -35,12 +42,18 @@ def taught(
     return replace(target, masks=masks), Split(**kept, test=split.test[:0])
 
 
+def record(folder: Path, split: Split, labelled: Bool[np.ndarray, " n"]) -> None:
+    """Write down, in the stage's folder, how many images M_A learns from: with their labels, and with its own masks."""
+    labels = int(labelled[split.train].sum())
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / FILE, json.dumps({"labels": labels, "own": len(split.train) - labels}) + "\n")
+
+
 def _usable(
     drawn: Bool[np.ndarray, "n h w 1"], labelled: Bool[np.ndarray, " n"], shape: Shape, name: str
-) -> Int[np.ndarray, " k"]:
-    usable = labelled | shape.plausible(drawn)
-    logging.info("%s: M_A learns from its masks of %d images, of %d", name, (usable & ~labelled).sum(), len(usable))
-    if not usable.any():
-        logging.warning("%s: no mask can be the organ; M_A learns from all of them", name)
-        usable[:] = True
-    return np.flatnonzero(usable)
+) -> Bool[np.ndarray, " n"]:
+    plausible = shape.plausible(drawn) & ~labelled
+    if plausible.sum() < SHARE * (~labelled).sum():
+        logging.warning("%s: %d of %d masks can be the organ; all are taken", name, plausible.sum(), (~labelled).sum())
+        return np.ones_like(labelled)
+    return labelled | plausible

@@ -41,7 +41,7 @@ def _cells(table: plans.Table2, workdir: Path) -> list[Run]:
 
 
 def _kind(cell: Run) -> tuple[str, str, bool]:
-    """Return what cells that train together have in common: without labels, no image of B goes through M_A."""
+    """Return what cells that train together have in common: without labels, none of B enters the supervised step."""
     return cell.experiment.task, cell.experiment.method, cell.experiment.label_frac > 0
 
 

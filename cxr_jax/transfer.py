@@ -116,7 +116,7 @@ class Transfers:
         key_init, key_train = jax.random.split(jax.random.fold_in(seed, trial))
         _, parameters = iteration.build(job.experiment, self.graphs.segmenter, key_init)
         segment = partial(self.views.segment_source, {"segmenter": job.segmenter})
-        if polarity.opposed(segment, job.target.validation, Shape.of(job.source.training.masks)):
+        if polarity.opposed(job.workdir, segment, job.target.validation, Shape.of(job.source.training.masks)):
             parameters["translator"] = polarity.turned(self.graphs.translator, parameters["translator"])
         places, size = self.settings.image_pool, job.experiment.image_size
         pools = {domain: image_pool.empty(places, size, size) for domain in "ab" if places}

@@ -56,6 +56,12 @@ def test_best_and_latest_are_kept(saved):
     store.close()
 
 
+def test_what_is_being_written_is_no_checkpoint(saved):
+    (saved / "6.orbax-checkpoint-tmp").mkdir()
+    assert checkpoints.saved_epochs(saved) == [2, 4, 5]
+    assert checkpoints.saved_epochs(saved.parent / "nowhere") == []
+
+
 def test_nothing_saved_starts_from_the_beginning(tmp_path):
     store = Checkpoints(tmp_path, {})
     start = training(7)

@@ -38,6 +38,29 @@ def test_results_name_what_made_them(finished):
     assert "transfer" in results_module.screen(results)
 
 
+def test_results_say_what_translation_started_from_and_what_taught_in_self_training(finished):
+    workdir, results = finished
+    assert results["polarity"] == json.loads((workdir / "polarity.json").read_text())
+    assert results["masks_learned_from"]["labels"] == 0
+    assert 0 < results["masks_learned_from"]["own"] <= 96
+
+
+def test_labels_that_are_known(tfds_dir):
+    for share, some in ((0.0, False), (0.1, True)):
+        data = experiment.load_data(tiny.experiment(label_frac=share), tfds_dir, None)
+        known, split = data.known(), data.target_split
+        np.testing.assert_array_equal(known[split.train], data.labelled)
+        assert known[split.validation].all() == known[split.validation].any() == some
+        assert not known[split.test].any()
+
+
+def test_a_run_without_self_training_is_what_it_was_before_there_was_any():
+    stored = config.to_json(tiny.experiment(self_training__epochs=0))
+    older = {name: value for name, value in stored.items() if name != "self_training"}
+    assert config.differences(older, stored) == []
+    assert config.parse(older) == config.parse(stored)
+
+
 def test_everything_a_person_looks_at_is_there(finished):
     workdir, _ = finished
     for name in ("source", "source_only", "before_self_training", "transfer"):

@@ -1,5 +1,7 @@
 """Datasets of opposite polarity: told without labels, and where translation then starts."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,17 +25,42 @@ def segment(images):
     return images < 100
 
 
-@pytest.mark.parametrize("negative", [False, True])
-def test_the_polarity_with_the_organ_in_it_is_taken(negative, caplog):
-    images = np.where(MASK, 30, 220).astype(np.uint8).repeat(3, axis=0)
-    target = Radiographs("b", 255 - images if negative else images, None, tuple("xyz"))
-    assert polarity.opposed(segment, target, SHAPE) == negative
-    assert ("b: M_A finds the organ in 0 of 3 images and in 3 of their negatives" in caplog.text) == negative
+def told(folder, images) -> dict:
+    """Return the verdict on images and what was written down of it."""
+    target = Radiographs("b", images, None, tuple(str(row) for row in range(len(images))))
+    verdict = polarity.opposed(folder, segment, target, SHAPE)
+    found = json.loads((folder / polarity.FILE).read_text())
+    assert found.pop("opposed") == verdict
+    return found | {"verdict": verdict}
 
 
-def test_without_evidence_images_are_taken_as_they_are():
-    blank = Radiographs("b", np.full((3, 32, 32, 1), 128, np.uint8), None, tuple("xyz"))
-    assert not polarity.opposed(segment, blank, SHAPE)
+def images(positive: int, negative: int, blank: int) -> np.ndarray:
+    """Return so many images with a dark organ, with a bright one, and with none."""
+    one = np.where(MASK, 30, 220).astype(np.uint8)
+    return np.concatenate([one.repeat(positive, 0), (255 - one).repeat(negative, 0), 0 * one.repeat(blank, 0) + 128])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "verdict"),
+    [
+        ((4, 0, 0), False),
+        ((0, 4, 0), True),
+        ((0, 0, 4), False),
+        ((0, 1, 9), False),
+        ((2, 4, 0), False),
+        ((1, 4, 5), True),
+    ],
+)
+def test_negatives_are_taken_on_clear_evidence_alone(tmp_path, numbers, verdict, caplog):
+    found = told(tmp_path / "new", images(*numbers))
+    expected = {"images": sum(numbers), "found_in_images": numbers[0], "found_in_negatives": numbers[1]}
+    assert found == expected | {"verdict": verdict}
+    assert ("of their negatives, from which translation starts" in caplog.text) == verdict
+
+
+def test_the_verdict_stands_once_it_is_told(tmp_path):
+    first = told(tmp_path, images(0, 4, 0))
+    assert told(tmp_path, images(4, 0, 0)) == first
 
 
 @pytest.mark.parametrize("name", TRANSLATORS)

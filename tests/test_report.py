@@ -25,6 +25,10 @@ def test_documents_say_what_the_results_files_say():
         assert path.read_text() == content, f"{path.name} is out of date: python -m cxr_jax.report"
 
 
+def test_what_the_readme_shows_is_there():
+    assert set(report.HIGHLIGHTS) <= {run["name"] for run in report.read_results(report.ROOT / report.RESULTS)}
+
+
 def test_table_has_a_row_a_run(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(ROW))
     report.add("one", tmp_path, tmp_path)

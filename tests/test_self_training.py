@@ -1,6 +1,7 @@
 """Which masks teach M_A in self-training."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -70,17 +71,23 @@ def test_labels_that_are_known_are_kept_and_no_others_are_read():
     np.testing.assert_array_equal(other.masks, data.masks)
 
 
-def test_where_no_mask_can_be_the_organ_all_teach_and_the_log_says_so(caplog):
-    data, split = self_training.taught(draw, target([10] * 6), SPLIT, NOTHING, SHAPE)
+@pytest.mark.parametrize("labels", [0, 1])
+def test_where_hardly_any_mask_can_be_the_organ_all_teach_and_the_log_says_so(caplog, labels):
+    truth = np.stack([SOUND] * 6)
+    known = np.arange(6) < labels
+    data, split = self_training.taught(draw, target([10] * 6, truth), SPLIT, known, SHAPE)
     assert split.train.tolist() == [0, 2, 3]
-    np.testing.assert_array_equal(data.masks[0], BLOB)
-    assert "no mask can be the organ" in caplog.text
+    np.testing.assert_array_equal(data.masks[0], SOUND if labels else BLOB)
+    np.testing.assert_array_equal(data.masks[2], BLOB)
+    assert f"train: 0 of {3 - labels} masks can be the organ; all are taken" in caplog.text
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_one_part_of_the_split_may_have_none(count):
-    levels = [200 if row < count else 10 for row in range(6)]
-    levels[5] = 200
-    _, split = self_training.taught(draw, target(levels), SPLIT, NOTHING, SHAPE)
-    assert split.train.tolist() == ([0] if count else [0, 2, 3])
+def test_a_part_of_the_split_with_none_does_not_decide_for_the_other():
+    _, split = self_training.taught(draw, target([10, 10, 10, 10, 10, 200]), SPLIT, NOTHING, SHAPE)
+    assert split.train.tolist() == [0, 2, 3]
     assert split.validation.tolist() == [5]
+
+
+def test_what_teaches_is_written_down(tmp_path):
+    self_training.record(tmp_path / "stage", SPLIT, np.array([False, True, True, False, False, False]))
+    assert json.loads((tmp_path / "stage" / self_training.FILE).read_text()) == {"labels": 1, "own": 2}
