@@ -118,7 +118,8 @@ def test_every_cell_has_a_row(finished):
 
 def test_cells_share_what_their_seed_starts_from(finished):
     workdir, _ = finished
-    assert {path.name for path in (workdir / "seed0/start").iterdir()} == {"config.json", "pretraining", "warmup"}
+    shared = {"config.json", "polarity.json", "pretraining", "warmup"}
+    assert {path.name for path in (workdir / "seed0/start").iterdir()} == shared
     stages = {"transfer_5": {"transfer", "self_training"}, "fine_tuning_5": {"adaptation"}, "fine_tuning_0": set()}
     for name, expected in stages.items():
         folders = {path.name for path in (workdir / "seed0" / name).iterdir() if path.is_dir()}
