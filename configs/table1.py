@@ -41,6 +41,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
         "invertednet": {"width": 256},
         "scan": {"width": 8},
     }
+    config.only = ()
     config.critics = {"scan": {"name": "scan", "width": 8, "weight": 0.01, "learning_rate": 1e-4}}
     config.together = 15
     config.tasks = ("lungs", "heart", "clavicles")
@@ -53,7 +54,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
         config.pretraining.update(learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", average=0.99)
     if preset.startswith("small"):
         config.image_size = 128
-        config.segmenters = {name: {"width": 16} for name in ("unet", "segnet", "fcn")}
+        config.segmenters = {"unet": {"width": 24}, "segnet": {"width": 8}, "fcn": {"width": 8}}
         config.critics = {}
         config.folds = (0, 1)
         config.pretraining.update(epochs=40, learning_rate=1e-3 if "best" in preset else 3e-4)

@@ -35,8 +35,11 @@ def _experiment(plain: dict[str, Any]) -> Experiment:
 def _table1(plain: dict[str, Any]) -> Table1:
     table = build(Table1, plain, "config")
     _check_grid(table, ("segmenters", "tasks", "folds", "seeds"))
-    for name in table.critics:
-        checks.one_of("config.critics", name, table.segmenters)
+    for field in ("critics", "only"):
+        for name in getattr(table, field):
+            checks.one_of(f"config.{field}", name, table.segmenters)
+    if table.only:
+        table = dataclasses.replace(table, segmenters={name: table.segmenters[name] for name in table.only})
     cells = table.experiments().values()
     for experiment in cells:
         checks.check_values(experiment)

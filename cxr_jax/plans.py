@@ -119,6 +119,7 @@ class Table1:
     trim: bool
     negated: tuple[str, ...]
     segmenters: Mapping[str, Mapping[str, Any]]  # sizes by name
+    only: tuple[str, ...]  # which of them a config asked for; empty: all
     tasks: tuple[str, ...]
     folds: tuple[int, ...]
     seeds: tuple[int, ...]

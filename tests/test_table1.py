@@ -42,6 +42,7 @@ def test_every_preset_is_a_grid_of_valid_experiments(preset):
         ("segmenters", {"vnet": {}}, "config.segmenter.name must be one of"),
         ("target", "montgomery", "config.target is unknown"),
         ("together", 0, "config.together must be in"),
+        ("only", ("vnet",), "config.only must be one of unet; found 'vnet'"),
         ("critics", {"scan": {}}, "config.critics.scan.name is missing"),
         (
             "critics",
@@ -55,6 +56,14 @@ def test_a_grid_that_cannot_be_run_is_refused(field, value, message):
     plain[field] = value
     with pytest.raises(config.ConfigError, match=message):
         config.parse(plain)
+
+
+def test_some_of_the_segmenters_are_a_part_of_the_grid():
+    whole, part = (
+        config.parse(config_file.get_config("paper").to_dict() | {"only": only}) for only in ((), ("scan", "unet"))
+    )
+    assert list(part.segmenters) == ["scan", "unet"]
+    assert part.experiments().items() < whole.experiments().items()
 
 
 def test_a_finished_cell_is_never_trained_again_and_more_seeds_only_add(tmp_path, tfds_dir):
