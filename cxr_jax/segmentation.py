@@ -39,7 +39,7 @@ class Job(NamedTuple):
     validation: Int[np.ndarray, " m"]
     workdir: Path
     start: Any = None  # variables to start from; else new ones
-    trusted: bool = True  # whether the validation images choose the epoch; else the last is taken
+    trusted: bool = True  # whether the validation images choose the epoch, or the start; else the last is taken
 
 
 class Networks(NamedTuple):
@@ -177,4 +177,5 @@ def _member(job: Job, state: steps.SegmenterState, predict: Callable, capacity: 
         deploy=lambda state: join(state.average, state.segmenter.statistics),
         validate=validate,
         pictures=draw,
+        start_counts=job.start is not None and job.trusted,
     )

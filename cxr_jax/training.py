@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from tqdm import tqdm
 
 from cxr_jax import platform
-from cxr_jax.checkpoints import Checkpoints
+from cxr_jax.checkpoints import Checkpoints, saved_epochs
 from cxr_jax.journal import Journal
 
 PICTURES_EVERY = 10  # epochs
@@ -36,7 +36,8 @@ class Member:
     """One training: its first state, its data, its place on disk, and how its model is made and judged.
 
     `deploy(state)` makes what is tested and used afterwards, and `validate(model)` scalars of which `score` chooses
-    the epoch; without a `score` the last epoch is the one to use.
+    the epoch; without a `score` the last epoch is the one to use. Where the `start_counts`, the model of the first
+    state is a candidate too, as epoch 0: training from it then never ends with a lower score.
     """
 
     state: Any
@@ -46,6 +47,7 @@ class Member:
     deploy: Callable[[Any], Any]
     validate: Callable[[Any], Mapping[str, float]]
     pictures: Callable[[Any], Mapping[str, Any]]
+    start_counts: bool = False
 
 
 class Trained(NamedTuple):
@@ -109,15 +111,20 @@ class _Run:
         self.epoch, self.state = self.checkpoints.resume(member.state)
         self.model_shape = jax.eval_shape(member.deploy, self.state)
         self.journal = Journal(directory, self.epoch)
+        if member.start_counts and not saved_epochs(directory / "checkpoints"):
+            self._keep(0, self.state, {})
 
     def record(self, state: Any, metrics: Mapping[str, Any]) -> dict[str, float]:
-        """Take the state after one more epoch: check it, judge it, write it down; return its scalars."""
+        """Take the state after one more epoch; raise `TrainingDiverged` if its losses are not finite."""
         epoch = self.epoch + 1
-        values = _finite(self.stage.name, epoch, metrics, self.member.workdir)
+        return self._keep(epoch, state, _finite(self.stage.name, epoch, metrics, self.member.workdir))
+
+    def _keep(self, epoch: int, state: Any, values: dict[str, float]) -> dict[str, float]:
+        """Judge the state after an epoch and write it down; return all its scalars."""
         model = self.member.deploy(state)
-        values |= self.member.validate(model)
+        values = {**values, **self.member.validate(model)}
         self.journal.scalars(epoch, values)
-        if epoch % PICTURES_EVERY == 0 or epoch == self.stage.epochs:
+        if epoch and (epoch % PICTURES_EVERY == 0 or epoch == self.stage.epochs):
             self.journal.pictures(epoch, self.member.pictures(model))
         self.checkpoints.save(epoch, model, state, values.get("score", float(epoch)))
         self.epoch, self.state = epoch, state

@@ -79,6 +79,17 @@ def test_the_best_epoch_is_kept_and_the_last_one_without_a_score(tmp_path):
     assert train(stage(6), [member(tmp_path / "last", score=False)])[0].epoch == 6
 
 
+def test_a_start_that_counts_is_a_candidate_whenever_training_stops(tmp_path):
+    best = member(tmp_path / "best", data=10.0)
+    counts = replace(best, state={**best.state, "value": jnp.asarray(0.5)}, start_counts=True)
+    for epochs in (2, 3):
+        (trained,) = train(stage(epochs), [counts])
+        assert (trained.epoch, trained.score, float(trained.model)) == (0, 0.0, 0.5)
+    assert [row["epoch"] for row in log(tmp_path / "best")] == [0, 1, 2, 3]
+    (trained,) = train(stage(3), [replace(counts, workdir=tmp_path / "other", start_counts=False)])
+    assert trained.epoch > 0
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(TrainingDiverged, match=r"stage 'toy', epoch 3: loss = nan\. The last good checkpoint is kept"):
         train(failing(3), [member(tmp_path)])
