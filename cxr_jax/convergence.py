@@ -70,7 +70,7 @@ def judge(
     """
     if isinstance(outcome, TrainingDiverged):
         return Verdict(0, [str(outcome)])
-    rows = {row["epoch"]: row for row in journal.read(folder / "scalars.jsonl")}
+    rows = {row["epoch"]: row for row in journal.read(folder / journal.SCALARS)}
     if outcome.epoch not in rows:
         raise CheckpointError(
             f"{folder / 'scalars.jsonl'} lacks epoch {outcome.epoch}, of which there is a checkpoint: restore the log, "

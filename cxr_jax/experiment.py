@@ -58,6 +58,14 @@ class Run(NamedTuple):
         return self.warm_origin, self.origin, self
 
     @property
+    def stages(self) -> dict[str, Path]:
+        """The folders of the stages that led to this run's outcome, by name."""
+        own = ("transfer", "self_training", "adaptation")
+        folders = {"pretraining": self.origin.workdir, "warmup": self.warm_origin.workdir}
+        folders |= dict.fromkeys(own, self.workdir)
+        return {name: path for name, folder in folders.items() if (path := folder / name).is_dir()}
+
+    @property
     def outcome(self) -> Path:
         """The folder of the stage whose model is the experiment's outcome."""
         stage = self.experiment.stage
@@ -231,7 +239,7 @@ def test(run: Run, data: Data) -> dict[str, Any]:
         about |= convergence.recorded(run.warm_origin.workdir / "warmup", run.workdir / "transfer")
         about["polarity"] = _kept(run.warm_origin.workdir / polarity.FILE)
         about["masks_learned_from"] = _kept(run.workdir / "self_training" / self_training.FILE)
-    return results.write(run.experiment, tests, data.shape(), about, run.workdir)
+    return results.write(run.experiment, tests, data.shape(), about, run.stages, run.workdir)
 
 
 def _kept(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""What a training stage writes down while it runs: scalars as JSON lines, scalars and pictures for TensorBoard."""
+"""What a training stage writes down while it runs: scalars as JSON lines, pictures as PNG, both for TensorBoard too."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 
-from cxr_jax import files
+from cxr_jax import files, pictures
+
+SCALARS = "scalars.jsonl"
 
 
 class Journal:
@@ -17,7 +19,7 @@ class Journal:
     def __init__(self, directory: Path, epoch: int):
         """Open the log in `directory`, of which epochs up to `epoch` are valid."""
         directory.mkdir(parents=True, exist_ok=True)
-        self._lines = directory / "scalars.jsonl"
+        self._directory, self._lines = directory, directory / SCALARS
         kept = "".join(json.dumps(row) + "\n" for row in read(self._lines) if row["epoch"] <= epoch)
         if not self._lines.exists() or self._lines.read_text() != kept:
             files.write(self._lines, kept)
@@ -31,9 +33,10 @@ class Journal:
             self._tensorboard.add_scalar(name, value, epoch)
         self._tensorboard.flush()
 
-    def pictures(self, epoch: int, pictures: Mapping[str, UInt8[np.ndarray, "h w 3"]]) -> None:
-        """Write one epoch's pictures."""
-        for name, picture in pictures.items():
+    def pictures(self, epoch: int, drawn: Mapping[str, UInt8[np.ndarray, "h w 3"]]) -> None:
+        """Write one epoch's pictures; as PNG, the latest of each name is kept."""
+        for name, picture in drawn.items():
+            pictures.save(picture, self._directory / f"{name}.png")
             self._tensorboard.add_image(name, picture, epoch, dataformats="HWC")
         self._tensorboard.flush()
 

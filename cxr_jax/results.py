@@ -7,12 +7,13 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Bool
 
-from cxr_jax import config, evaluation, files, inference, pictures, plans
+from cxr_jax import config, evaluation, files, inference, pictures, plans, run_report
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.plausibility import Shape
 
@@ -35,41 +36,65 @@ def write(
     tests: Mapping[str, tuple[Path, Radiographs]],
     shape: Shape,
     about: Mapping[str, Any],
+    stages: Mapping[str, Path],
     workdir: Path,
 ) -> dict[str, Any]:
-    """Test models on images, draw overlays, write `results.json` and return what it holds.
+    """Test models on images, write `results.json`, overlays and the run's report; return the results.
 
     `tests` says by name where a model's checkpoint is and what it is tested on; masks are plausible where they have
-    the `shape` of the source's. `about` is added to the results.
+    the `shape` of the source's. `about` is added to the results, and the report shows the folders of `stages`.
     """
     predictors = {folder: inference.restore(folder) for folder in dict.fromkeys(folder for folder, _ in tests.values())}
-    scores = {
-        name: test_on(predictors[folder], images, workdir / "overlays" / f"{name}.png")
-        for name, (folder, images) in tests.items()
-    }
+    tested = {name: _test(predictors[folder], images, shape) for name, (folder, images) in tests.items()}
     results = {
         **describe(experiment),
         **about,
         "epochs": {name: predictors[folder].epoch for name, (folder, _) in tests.items()},
-        "test": {name: values for name, values in scores.items() if values is not None},
-        "plausible": {name: _plausible(predictors[folder], images, shape) for name, (folder, images) in tests.items()},
+        "test": {name: test.scores for name, test in tested.items() if test.scores is not None},
+        "plausible": {name: test.plausible for name, test in tested.items()},
     }
     write_json(workdir / FILE, results)
+    for name, test in tested.items():
+        overlays(test, workdir / "overlays" / f"{name}.png")
+    summary = screen(results)
+    cases = {TITLES[name]: _cases(test) for name, test in tested.items()}
+    run_report.write(workdir / run_report.FILE, summary.splitlines()[0], summary, results, stages, cases)
     return results
 
 
-def test_on(predictor: inference.Predictor, images: Radiographs, picture: Path) -> dict[str, Any] | None:
-    """Return a model's scores on test images, None where they have no labels, and draw some of its masks."""
-    scores = None if images.masks is None else inference.scores(predictor, images)
-    overlays(predictor, images, scores, picture)
-    return scores
+class Tested(NamedTuple):
+    """A model's masks of test images, its scores (None where there are no labels), and which masks are plausible."""
+
+    images: Radiographs
+    masks: Bool[np.ndarray, "n h w 1"]
+    scores: dict[str, Any] | None
+    plausible: dict[str, Any]
 
 
-def _plausible(predictor: inference.Predictor, images: Radiographs, shape: Shape) -> dict[str, Any]:
-    """Return how many masks can be the organ, and which, told without labels."""
-    found = shape.plausible(np.asarray(evaluation.in_batches(predictor.predict, images.images)))
-    per_image = dict(zip(images.ids, found.tolist(), strict=True))
-    return {"count": int(found.sum()), "images": len(images), "per_image": per_image}
+def _test(predictor: inference.Predictor, images: Radiographs, shape: Shape) -> Tested:
+    masks = np.asarray(evaluation.in_batches(predictor.predict, images.images))
+    found = shape.plausible(masks).tolist()
+    plausible = {
+        "count": sum(found),
+        "images": len(images),
+        "per_image": dict(zip(images.ids, found, strict=True)),
+    }
+    return Tested(images, masks, None if images.masks is None else inference.scores(predictor, images), plausible)
+
+
+def _cases(test: Tested) -> list[run_report.Case]:
+    """Return the test images as the report shows them."""
+    drawn = pictures.outlined(test.images.images, test.masks, test.images.masks)
+    scores = test.scores or {}
+    return [
+        run_report.Case(
+            name,
+            picture,
+            {metric: values["per_image"][name] for metric, values in scores.items()},
+            test.plausible["per_image"][name],
+        )
+        for name, picture in zip(test.images.ids, drawn, strict=True)
+    ]
 
 
 def describe(experiment: plans.Experiment) -> dict[str, Any]:
@@ -95,19 +120,16 @@ def commit() -> str:
         return "unknown"
 
 
-def overlays(predictor: inference.Predictor, target: Radiographs, scores: dict | None, path: Path) -> None:
+def overlays(test: Tested, path: Path) -> None:
     """Draw the best, the median and the worst test images, or all where there is no truth (Figure 9)."""
-    order = np.arange(len(target))
+    order = np.arange(len(test.images))
     groups = np.split(order, range(COLUMNS, len(order), COLUMNS))
-    if scores is not None:
-        order = np.argsort(list(scores["jaccard"]["per_image"].values()))[::-1]
+    if test.scores is not None:
+        order = np.argsort(list(test.scores["jaccard"]["per_image"].values()))[::-1]
         middle = len(order) // 2
         groups = [order[:4], order[middle - 2 : middle + 2], order[-4:]]
-    masks = np.asarray(evaluation.in_batches(predictor.predict, target.images))
-    rows = [
-        pictures.outlined(target.images[g], masks[g], None if target.masks is None else target.masks[g]) for g in groups
-    ]
-    pictures.save(pictures.grid(rows), path)
+    drawn = pictures.outlined(test.images.images, test.masks, test.images.masks)
+    pictures.save(pictures.grid([drawn[group] for group in groups]), path)
 
 
 def screen(results: dict[str, Any]) -> str:

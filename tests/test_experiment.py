@@ -61,6 +61,18 @@ def test_a_run_without_self_training_is_what_it_was_before_there_was_any():
     assert config.parse(older) == config.parse(stored)
 
 
+def test_the_report_shows_every_stage_and_every_test_image(finished):
+    workdir, results = finished
+    page = (workdir / "report.html").read_text()
+    for stage in ("pretraining", "warmup", "transfer", "self training"):
+        assert f"Training: {stage}<" in page
+    for name, test in results["test"].items():
+        assert f"Test images: {results_module.TITLES[name]}<" in page
+        for image, score in test["jaccard"]["per_image"].items():
+            assert f"{image}: {score:.2f}" in page
+    assert 'alt="translation"' in page
+
+
 def test_everything_a_person_looks_at_is_there(finished):
     workdir, _ = finished
     for name in ("source", "source_only", "before_self_training", "transfer"):

@@ -154,7 +154,9 @@ def test_fine_tuning_without_labels_is_the_segmenter_as_it_is(finished, tfds_dir
     data = experiment.load_data(start, tfds_dir, None)
     folder, test = workdir / "seed0/start/pretraining", data.target[data.target_split.test]
     shape = Shape.of(data.source.masks)
-    scores = results.write(start, {"source_only": (folder, test)}, shape, {}, workdir / "again")["test"]["source_only"]
+    scores = results.write(start, {"source_only": (folder, test)}, shape, {}, {}, workdir / "again")["test"][
+        "source_only"
+    ]
     assert scores == {name: rows[2][name] for name in scores}
 
 
