@@ -1,0 +1,85 @@
+"""Timing ours and a peer in turns, and the rows that say what came out."""
+
+import dataclasses
+import json
+import os
+import platform as machine
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+from cxr_jax import files, results
+
+IDENTITY = ("benchmark", "device", "shape", "peer")  # of a row
+PACKAGES = ("jax", "jaxlib", "flax", "torch")
+
+SIZE = flags.DEFINE_integer("size", 256, "Side of the images.")
+BATCH = flags.DEFINE_integer("batch", 4, "Images a step.")
+STEPS = flags.DEFINE_integer("steps", 10, "Steps that are timed together.")
+ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each is timed.")
+RESULTS = flags.DEFINE_string("results", "docs/results/benchmarks.json", "Where the rows go.")
+
+
+def race(contestants: Mapping[str, Callable[[], None]]) -> dict[str, float]:
+    """Return the median time of a call of each contestant, in ms.
+
+    A call returns when its work is done. After one call of each to warm up they take turns, so that whatever else the
+    machine does meets all alike.
+    """
+    for call in contestants.values():
+        call()
+    times = {name: [] for name in contestants}
+    for _ in range(ROUNDS.value):
+        for name, call in contestants.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(1000 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def report(benchmark: str, case: Any, values: Mapping[str, float], divisor: float = 1, unit: str = "ms") -> None:
+    """Print a row for each peer, and put it into the results file in place of an older one of the same measurement.
+
+    `case`, a dataclass or a mapping, is what was measured; `values` are those of `ours` and of each peer, the smaller
+    the better, for `divisor` steps.
+    """
+    shape = dataclasses.asdict(case) if dataclasses.is_dataclass(case) else dict(case)
+    path = Path(RESULTS.value)
+    rows = json.loads(path.read_text()) if path.exists() else []
+    kept = {_key(row): row for row in rows}
+    about = {"device": device(), "commit": results.commit(), "versions": versions()}
+    print(f"{benchmark}, {', '.join(f'{name} {value}' for name, value in shape.items())}; {about['device']}")
+    for peer in values.keys() - {"ours"}:
+        found = {f"ours_{unit}": values["ours"] / divisor, "peer": peer, f"peer_{unit}": values[peer] / divisor}
+        row = {"benchmark": benchmark, "shape": shape, **found, "ratio": values[peer] / values["ours"], **about}
+        kept[_key(row)] = row
+        print(f"  ours {row[f'ours_{unit}']:.1f} {unit}, {peer} {row[f'peer_{unit}']:.1f} {unit}: {row['ratio']:.2f}")
+    files.write(path, json.dumps([kept[key] for key in sorted(kept)], indent=1) + "\n")
+
+
+def device() -> str:
+    """Return what the benchmark runs on."""
+    if jax.default_backend() == "cpu":
+        return f"{machine.machine()} CPU, {os.cpu_count()} cores"
+    return f"{jax.devices()[0].device_kind} x{jax.device_count()}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what is measured."""
+    found = {"python": machine.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    return json.dumps([row[field] for field in IDENTITY], sort_keys=True)
