@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 from benchmarks.peers import munit, training, weights
 from benchmarks.peers import steps as peer_steps
 from benchmarks.peers.segmenters import UNet
-from cxr_jax import config, iteration, platform, plans, segmentation, steps
-from cxr_jax.data import sampling
 from configs import transfer as config_file
+from cxr_jax import config, iteration, plans, platform, segmentation, steps
+from cxr_jax.data import sampling
 
 IMAGES = 64  # stored of each domain
 TOLERANCE = 2e-3  # of the losses, relative: convolutions of a GPU round to TF32
