@@ -1,0 +1,71 @@
+"""The benchmarks' own parts: turns, rows, and that a peer has all of our weights."""
+
+import json
+
+import numpy as np
+import pytest
+from absl import flags
+
+from benchmarks import measure
+from cxr_jax import report_benchmarks
+
+
+@pytest.fixture(autouse=True)
+def parsed(tmp_path):
+    """Parse the flags, and let rows go to a folder of the test."""
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["test"])
+    before = measure.RESULTS.value
+    flags.FLAGS.results = str(tmp_path / "benchmarks.json")
+    yield
+    flags.FLAGS.results = before
+
+
+def test_contestants_take_turns_after_a_warm_up():
+    calls = []
+    times = measure.race({name: lambda name=name: calls.append(name) for name in ("ours", "peer")})
+    assert calls == ["ours", "peer"] * (1 + measure.ROUNDS.value)
+    assert set(times) == {"ours", "peer"}
+
+
+def test_a_row_says_how_many_times_faster_and_replaces_the_one_before(tmp_path):
+    for peer in (20.0, 30.0):
+        measure.report("step", {"size": 8}, {"ours": 10.0, "peer": peer}, divisor=5)
+    measure.report("step", {"size": 16}, {"ours": 10.0, "peer": 5.0})
+    rows = json.loads((tmp_path / "benchmarks.json").read_text())
+    assert [(row["shape"]["size"], row["ours_ms"], row["peer_ms"], row["ratio"]) for row in rows] == [
+        (16, 10.0, 5.0, 0.5),
+        (8, 2.0, 6.0, 3.0),
+    ]
+    assert all(row["commit"] and row["versions"]["jax"] and row["device"] for row in rows)
+
+
+def test_a_peer_must_have_all_of_our_weights():
+    torch = pytest.importorskip("torch")
+    from benchmarks.peers import weights
+
+    kernel = np.arange(18, dtype=np.float32).reshape(3, 3, 1, 2)
+    ours = {"kernel": kernel, "bias": np.ones(2, np.float32)}
+    conv = weights.load(torch.nn.Conv2d(1, 2, 3), ours)
+    np.testing.assert_array_equal(conv.weight.detach().numpy()[1, 0], kernel[:, :, 0, 1])
+    with pytest.raises(ValueError, match="the peer's"):
+        weights.load(torch.nn.Conv2d(1, 3, 3), ours)
+    with pytest.raises(ValueError, match="of our 21 numbers"):
+        weights.load(torch.nn.Conv2d(1, 2, 3), ours | {"scale": np.ones(1, np.float32)})
+
+
+def test_the_table_has_a_line_for_each_row():
+    row = {
+        "benchmark": "step",
+        "device": "cpu",
+        "shape": {"segmenter": "unet", "size": 8},
+        "peer": "torch",
+        "ratio": 2.0,
+    }
+    times, memory = {"ours_ms": 10.0, "peer_ms": 20.04}, {"ours_mib": 1.0, "peer_mib": 2.0}
+    lines = report_benchmarks.markdown([row | times, row | memory]).splitlines()[2:]
+    assert lines == [
+        "| step | unet, size 8 | cpu | 10.0 ms | torch | 20.0 ms | 2.00 |",
+        "| step | unet, size 8 | cpu | 1.0 MiB | torch | 2.0 MiB | 2.00 |",
+    ]
+    assert report_benchmarks.markdown([]) == report_benchmarks.NOTHING
