@@ -1,12 +1,13 @@
-"""Trains and tests one experiment: `python main.py --config=configs/transfer.py --config.label_frac=0.0`."""
+"""Trains and tests an experiment, or predicts masks: `python main.py --config=configs/transfer.py`."""
 
 import os
+import sys
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cxr_jax import checkpoints, config, experiment, plans, platform, results, table1, table2
+from cxr_jax import checkpoints, config, experiment, plans, platform, prediction, results, table1, table2
 from cxr_jax.data.radiographs import DatasetError
 from cxr_jax.training import TrainingDiverged
 
@@ -14,7 +15,18 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file in
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where checkpoints, logs and results go; by default runs/ and the name of the config."
 )
-MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "Train and test, or test the checkpoints again.")
+MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "evaluate", "predict"],
+    "Train and test, test the checkpoints again, or make masks of radiographs (which needs no --config).",
+)
+CHECKPOINTS = flags.DEFINE_list("checkpoint", None, "Work directories to predict with, each of another organ.")
+INPUT = flags.DEFINE_string("input", None, "A radiograph or a folder of them: PNG, JPEG, TIFF, DICOM.")
+OUTPUT = flags.DEFINE_string("output", None, "Where masks, overlays and measurements go.")
+TIDY = flags.DEFINE_bool("tidy", True, "Keep a mask's largest parts alone, and fill their holes.")
+MASK_FORMAT = flags.DEFINE_enum("mask_format", "png", list(prediction.FORMATS), "The files of masks.")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is in --output already.")
 DATA_DIR = flags.DEFINE_string(
     "data_dir", os.environ.get("TFDS_DATA_DIR"), "Where prepared datasets are; by default TFDS's own folder."
 )
@@ -30,6 +42,7 @@ USER_ERRORS = (
     DatasetError,
     checkpoints.CheckpointError,
     TrainingDiverged,
+    prediction.PredictionError,
 )
 
 KINDS = {
@@ -47,15 +60,40 @@ def main(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
     platform.use_compilation_cache()
     try:
-        plan = config.parse(CONFIG.value)
-        workdir = Path(WORKDIR.value or default_workdir())
-        kind, screen = KINDS[type(plan)]
-        run = {"train": kind.train, "evaluate": kind.evaluate}[MODE.value]
-        summary = screen(run(plan, workdir, DATA_DIR.value, MANUAL_DIR.value))
+        predict() if MODE.value == "predict" else train_or_evaluate()
     except USER_ERRORS as error:
         raise app.UsageError(str(error)) from error
-    print(summary)
+
+
+def train_or_evaluate() -> None:
+    """Do what the config says, and print the summary."""
+    if CONFIG.value is None:
+        raise app.UsageError(f"--mode={MODE.value} needs --config, a file in configs/")
+    plan = config.parse(CONFIG.value)
+    workdir = Path(WORKDIR.value or default_workdir())
+    kind, screen = KINDS[type(plan)]
+    run = {"train": kind.train, "evaluate": kind.evaluate}[MODE.value]
+    print(screen(run(plan, workdir, DATA_DIR.value, MANUAL_DIR.value)))
     print(f"  results, checkpoints, pictures and logs: {workdir}")
+
+
+def predict() -> None:
+    """Make masks; exit with 1 if a file was skipped."""
+    for name in ("checkpoint", "input", "output"):
+        if not flags.FLAGS[name].value:
+            raise app.UsageError(f"--mode=predict needs --{name}: {flags.FLAGS[name].help}")
+    skipped = prediction.predict(
+        [Path(directory) for directory in CHECKPOINTS.value],
+        Path(INPUT.value),
+        Path(OUTPUT.value),
+        tidy=TIDY.value,
+        mask_format=MASK_FORMAT.value,
+        overwrite=OVERWRITE.value,
+    )
+    print(f"masks, overlays and {prediction.TABLE}: {OUTPUT.value}")
+    if skipped:
+        print(f"skipped: {skipped}; {prediction.TABLE} says why")
+        sys.exit(1)
 
 
 def default_workdir() -> Path:
@@ -65,5 +103,4 @@ def default_workdir() -> Path:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
     app.run(main)

@@ -1,6 +1,7 @@
 """A trained model as a person uses it: restored from its checkpoint alone, an image in, a mask out."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from cxr_jax import checkpoints, config, evaluation, iteration, plans, postprocessing, segmentation
 from cxr_jax.data.radiographs import TASKS, WHOLE, body_frame, normalise
@@ -26,13 +27,15 @@ class Predictor:
     """A restored model.
 
     `predict` maps prepared images (uint8 `b s s 1`, as `cxr_jax.data.radiographs.load` makes them) to boolean
-    masks; calling the predictor maps one radiograph of any size to a mask of that size.
+    masks, and `soften` to probabilities of the foreground; calling the predictor maps one radiograph of any size to a
+    mask of that size, `probability` to probabilities, and `masks` several radiographs to their masks.
     """
 
     experiment: plans.Experiment
     epoch: int
     model: Any
     predict: Callable[[UInt8[Array, "b s s 1"]], Bool[Array, "b s s 1"]]
+    soften: Callable[[UInt8[Array, "b s s 1"]], Float[Array, "b s s 1"]]
 
     def tidy(self, images: Images) -> Bool[np.ndarray, "b s s 1"]:
         """Do as `predict`, and keep of each mask as many of the largest parts as the organ has, their holes filled."""
@@ -41,17 +44,45 @@ class Predictor:
 
     def __call__(self, image: np.ndarray, *, tidy: bool = False) -> Bool[np.ndarray, "h w"]:
         """Segment one grey radiograph (h w, any integer or float type, bones bright), and `tidy` its mask on demand."""
+        return next(self.masks([image], tidy=tidy, batch=1))
+
+    def masks(
+        self, images: Iterable[np.ndarray], *, tidy: bool = False, batch: int = evaluation.BATCH_SIZE
+    ) -> Iterator[Bool[np.ndarray, "h w"]]:
+        """Yield the mask of each radiograph in turn, `batch` of them predicted at once; no more are held."""
+        for image, frame, found in self._predicted(images, self.tidy if tidy else self.predict, batch):
+            yield _at_own_size(found, image, frame) >= 0.5
+
+    def probability(self, image: np.ndarray) -> Float[np.ndarray, "h w"]:
+        """Return the probability of the foreground at each pixel of a radiograph; 0 in its black frame."""
+        ((image, frame, found),) = self._predicted([image], self.soften, 1)
+        return _at_own_size(found, image, frame)
+
+    def _predicted(self, images: Iterable[np.ndarray], predict: Callable, batch: int) -> Iterator[tuple]:
+        """Yield each image with its frame and what `predict` makes of it at the networks' size."""
+        images = iter(images)
+        while held := list(itertools.islice(images, batch)):
+            frames, prepared = zip(*map(self._prepared, held), strict=True)
+            filled = np.stack([*prepared, *[prepared[-1]] * (batch - len(held))])  # one shape is compiled once
+            found = np.asarray(predict(filled), np.float32)[: len(held)]
+            yield from zip(held, frames, found[..., 0], strict=True)
+
+    def _prepared(self, image: np.ndarray) -> tuple[tuple[slice, slice], UInt8[np.ndarray, "s s 1"]]:
+        """Return the frame of an image that the networks see, and that as they see it."""
         if image.ndim != 2 or not np.issubdtype(image.dtype, np.number) or not np.isfinite(image).all():
             raise ValueError(f"expected one grey image (h w) of finite numbers, found {image.shape} {image.dtype}")
         frame = body_frame(image) if self.experiment.trim else WHOLE
-        size = self.experiment.image_size
-        prepared = normalise(resize(image[frame], size))[None, ..., None]
-        if (self.experiment.target or self.experiment.source) in self.experiment.negated:
-            prepared = 255 - prepared
-        mask = np.zeros(image.shape, bool)
-        inside = np.asarray((self.tidy if tidy else self.predict)(prepared), np.float32)[0, ..., 0]
-        mask[frame] = resize(inside, mask[frame].shape) >= 0.5
-        return mask
+        prepared = normalise(resize(image[frame], self.experiment.image_size))[..., None]
+        negated = (self.experiment.target or self.experiment.source) in self.experiment.negated
+        return frame, 255 - prepared if negated else prepared
+
+
+def _at_own_size(
+    found: Float[np.ndarray, "s s"], image: np.ndarray, frame: tuple[slice, slice]
+) -> Float[np.ndarray, "h w"]:
+    whole = np.zeros(image.shape, np.float32)
+    whole[frame] = resize(found, whole[frame].shape)
+    return whole
 
 
 def restore(directory: str | Path) -> Predictor:
@@ -78,18 +109,18 @@ def restore(directory: str | Path) -> Predictor:
             "its run's results.json names"
         ) from error
     translates = stages[0].name not in segmentation.STREAMS
-    model, predict = (_translated if translates else _direct)(experiment, checkpoint)
-    return Predictor(experiment, int(checkpoint.name), model, predict)
+    model, *uses = (_translated if translates else _direct)(experiment, checkpoint)
+    return Predictor(experiment, int(checkpoint.name), model, *(partial(use, model) for use in uses))
 
 
-def _direct(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Callable]:
+def _direct(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Callable, Callable]:
     """Restore a segmenter: M_A(x)."""
     graph, shapes = segmentation.build(experiment, None)
-    parameters = checkpoints.restore_model(checkpoint, shapes)
-    return parameters, partial(segmentation.predictor(graph), parameters)
+    model = checkpoints.restore_model(checkpoint, shapes)
+    return model, segmentation.predictor(graph), segmentation.probability(graph)
 
 
-def _translated(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Callable]:
+def _translated(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Callable, Callable]:
     """Restore a transferred model: M_A(G_BA(x)), or M_A(x) where that is the target's look."""
     graph, segmenter = segmentation.build(experiment, None)
     graphs, parameters = iteration.build(experiment, graph, None)
@@ -98,7 +129,7 @@ def _translated(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Ca
     reference = jax.eval_shape(views.reference, parameters["translator"], blank, blank)
     shape = {"segmenter": segmenter, "translator": parameters["translator"], "reference": reference}
     model = checkpoints.restore_model(checkpoint, shape)
-    return model, partial(views.segment_target, model)
+    return model, views.segment_target, views.target_probability
 
 
 def scores(predictor: Predictor, radiographs: Any) -> dict[str, dict[str, Any]]:

@@ -28,12 +28,16 @@ def grey(images: Stack) -> Pictures:
 
 def outlined(images: Stack, predicted: Stack, truth: Stack | None = None) -> Pictures:
     """Draw the outline of the predicted masks in red over that of the true ones, if there are any, in green."""
+    return outlined_in_colours(images, ({} if truth is None else {TRUTH: truth}) | {PREDICTION: predicted})
+
+
+def outlined_in_colours(images: Stack, masks: Mapping[tuple[int, int, int], Stack]) -> Pictures:
+    """Draw the outlines of masks, each stack in its colour, the later ones over the earlier."""
     pictures = grey(images)
-    for masks, colour in ((truth, TRUTH), (predicted, PREDICTION)):
-        if masks is not None:
-            masks = np.asarray(masks, bool)[..., 0]
-            inside = ndimage.binary_erosion(masks, structure=ndimage.generate_binary_structure(2, 1)[None])
-            pictures[masks & ~inside] = colour
+    for colour, stack in masks.items():
+        stack = np.asarray(stack, bool)[..., 0]
+        inside = ndimage.binary_erosion(stack, structure=ndimage.generate_binary_structure(2, 1)[None])
+        pictures[stack & ~inside] = colour
     return pictures
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 from cxr_jax import config, evaluation, optimisers, pictures, plans
 from cxr_jax import segmentation_steps as steps
@@ -129,6 +129,15 @@ def predictor(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], B
         return nnx.merge(graph, variables)(sampling.to_network(sampling.to_unit(images))) > 0
 
     return predict
+
+
+def probability(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], Float[Array, "b h w 1"]]:
+    """Return the jitted `probability(variables, images)` of a segmenter's foreground, in [0, 1]."""
+    return jax.jit(
+        lambda variables, images: jax.nn.sigmoid(
+            nnx.merge(graph, variables)(sampling.to_network(sampling.to_unit(images)))
+        )
+    )
 
 
 def _start(

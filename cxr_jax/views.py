@@ -28,6 +28,7 @@ class Views:
         self._look = look
         self.segment_source = jax.jit(lambda model, a: self._segment(model, dict.fromkeys("ab", _read(a))))
         self.segment_target = jax.jit(self._segment_target)
+        self.target_probability = jax.jit(lambda model, b: jax.nn.sigmoid(self._target_logits(model, b)))
         self.segment_cycle = jax.jit(self._segment_cycle)
         self.translate = jax.jit(self._translate)
         self.there_and_back = jax.jit(self._there_and_back, static_argnums=1)
@@ -37,12 +38,18 @@ class Views:
         return nnx.merge(self._graphs.translator, parameters)
 
     def _segment(self, model: Any, looks: Mapping[str, Array]) -> Bool[Array, "b h w 1"]:
-        return nnx.merge(self._graphs.segmenter, model["segmenter"])(looks[self._look]) > 0
+        return self._logits(model, looks) > 0
+
+    def _logits(self, model: Any, looks: Mapping[str, Array]) -> Float[Array, "b h w 1"]:
+        return nnx.merge(self._graphs.segmenter, model["segmenter"])(looks[self._look])
 
     def _segment_target(self, model: Any, b: Images) -> Bool[Array, "b h w 1"]:
+        return self._target_logits(model, b) > 0
+
+    def _target_logits(self, model: Any, b: Images) -> Float[Array, "b h w 1"]:
         """M_A(G_BA(b)), the inference of section IV-C; in the look of B, M_A(b)."""
         b_to_a = self._translator(model["translator"]).to_a(_read(b), model["reference"])
-        return self._segment(model, {"a": b_to_a, "b": _read(b)})
+        return self._logits(model, {"a": b_to_a, "b": _read(b)})
 
     def _segment_cycle(self, model: Any, a: Images) -> Bool[Array, "b h w 1"]:
         """M_A(G_BA(G_AB(a))), which A's labels can judge; in the look of B, M_A(G_AB(a))."""

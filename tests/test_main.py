@@ -28,7 +28,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Flag --config must have a value other than None"),
+        ([], "--mode=train needs --config"),
         (["--config=configs/transfer.py", "--config.lable_frac=0.5"], "lable_frac"),
         (["--config=configs/transfer.py", "--config.label_frac=7"], r"config.label_frac must be in [0, 1], found 7.0"),
         (["--config=configs/transfer.py", "--config.label_frac=half"], "half"),

@@ -1,0 +1,38 @@
+"""What masks of lungs, heart and clavicles measure: areas, widths, cardiothoracic ratio."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Bool
+
+Mask = Bool[np.ndarray, "h w"]
+
+
+def measure(masks: Mapping[str, Mask], spacing: tuple[float, float] | None) -> dict[str, float]:
+    """Return the measurements of one image's masks, by organ; what a blank or missing mask leaves open is not there.
+
+    `ORGAN_area_px` and, with the `spacing` (height and width of a pixel in mm), `ORGAN_area_mm2`. `lungs_width` is the
+    greatest inner width of the chest, from the outermost pixel of one lung to that of the other; `heart_width` that of
+    the heart's shadow, likewise over all of its rows; both `_px`, and `_mm` with the spacing. `cardiothoracic_ratio` is
+    the second over the first.
+    """
+    found = {}
+    for organ, mask in masks.items():
+        if mask.any():
+            found |= _with_unit(f"{organ}_area", float(mask.sum()), "mm2", spacing and spacing[0] * spacing[1])
+    for organ in ("lungs", "heart"):
+        if organ in masks and masks[organ].any():
+            found |= _with_unit(f"{organ}_width", float(width(masks[organ])), "mm", spacing and spacing[1])
+    if "lungs_width_px" in found and "heart_width_px" in found:
+        found["cardiothoracic_ratio"] = found["heart_width_px"] / found["lungs_width_px"]
+    return found
+
+
+def width(mask: Mask) -> int:
+    """Return the columns that a mask spans, from its leftmost to its rightmost pixel; 0 for a blank one."""
+    columns = np.flatnonzero(mask.any(axis=0))
+    return int(columns[-1] - columns[0] + 1) if len(columns) else 0
+
+
+def _with_unit(name: str, pixels: float, unit: str, scale: float | None) -> dict[str, float]:
+    return {f"{name}_px": pixels} | ({f"{name}_{unit}": pixels * scale} if scale else {})

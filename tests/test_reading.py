@@ -1,0 +1,271 @@
+"""Radiographs from files of every kind, and refusals of what is none."""
+
+import contextlib
+import io
+import os
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    RLELossless,
+    generate_uid,
+)
+
+from cxr_jax import reading
+from cxr_jax.isolation import IsolatedReader
+
+RAMP = np.add.outer(np.arange(12), np.arange(0, 200, 8)).astype(np.uint8)  # 12x25, rising to the lower right
+DEEP = RAMP.astype(np.uint16) * 300
+
+
+def picture(image: np.ndarray, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def dicom(
+    pixels: np.ndarray = DEEP, syntax: str = ExplicitVRLittleEndian, encoded: bytes | None = None, **tags
+) -> bytes:
+    """Return a DICOM file of grey pixels, with further tags; a tag of None is left out."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = syntax if encoded is not None else ExplicitVRLittleEndian
+    dataset = pydicom.Dataset()
+    dataset.file_meta = meta
+    bits = 8 * pixels.dtype.itemsize
+    values = {
+        "SOPClassUID": meta.MediaStorageSOPClassUID,
+        "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
+        "Modality": "CR",
+        "Rows": pixels.shape[0],
+        "Columns": pixels.shape[1],
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": bits,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "PixelRepresentation": 0,
+    }
+    for name, value in (values | tags).items():
+        if value is not None:
+            setattr(dataset, name, value)
+    dataset.PixelData = pixels.tobytes() if encoded is None else encapsulate([encoded])
+    if encoded is None and syntax == RLELossless:
+        dataset.compress(RLELossless)
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def read(tmp_path, content: bytes, name: str = "file") -> reading.Radiograph:
+    path = tmp_path / name
+    path.write_bytes(content)
+    return reading.read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    ids=lambda value: "",
+    argvalues=[
+        (picture(RAMP, "PNG"), RAMP),
+        (picture(DEEP, "PNG"), DEEP),
+        (picture(np.repeat(RAMP[..., None], 3, -1), "PNG"), RAMP),
+        (picture(np.repeat(RAMP[..., None], 4, -1), "PNG"), RAMP),
+        (picture(RAMP, "TIFF"), RAMP),
+        (picture(DEEP, "TIFF"), DEEP),
+        (picture(np.repeat(RAMP[..., None], 3, -1), "TIFF"), RAMP),
+        (dicom(), DEEP),
+        (dicom(RAMP), RAMP),
+        (dicom(syntax=RLELossless), DEEP),
+        (dicom(syntax=JPEG2000Lossless, encoded=picture(DEEP, "JPEG2000", irreversible=False, no_jp2=True)), DEEP),
+        (dicom(RescaleSlope=2, RescaleIntercept=-100), 2.0 * DEEP - 100),
+        (dicom(PhotometricInterpretation="MONOCHROME1"), float(DEEP.max()) - DEEP),
+    ],
+)
+def test_pixels_come_out_as_they_are(tmp_path, content, expected):
+    found = read(tmp_path, content).pixels
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1.5e-2)
+
+
+@pytest.mark.parametrize("content", [picture(RAMP, "JPEG", quality=95), None], ids=["jpeg", "dicom"])
+def test_lossy_files_are_read_nearly(tmp_path, content):
+    content = content or dicom(RAMP, JPEGBaseline8Bit, picture(RAMP, "JPEG", quality=95))
+    assert np.abs(read(tmp_path, content).pixels - RAMP).max() < 12
+
+
+def test_a_picture_is_turned_as_its_orientation_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    content = picture(RAMP, "JPEG", quality=100, exif=exif)
+    np.testing.assert_allclose(read(tmp_path, content).pixels, np.rot90(RAMP, -1), atol=12)
+
+
+def test_a_window_is_applied(tmp_path):
+    found = read(tmp_path, dicom(WindowCenter=30000, WindowWidth=20000)).pixels
+    assert (found[DEEP < 20000] == found.min()).all()
+    assert (found[DEEP > 40000] == found.max()).all()
+    inside = (DEEP > 21000) & (DEEP < 39000)
+    assert np.corrcoef(found[inside], DEEP[inside])[0, 1] > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("tags", "spacing"),
+    [
+        ({}, None),
+        ({"PixelSpacing": [0.2, 0.1]}, (0.2, 0.1)),
+        ({"ImagerPixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
+        ({"PixelSpacing": [0.2, 0.1], "ImagerPixelSpacing": [0.3, 0.4]}, (0.2, 0.1)),
+        ({"PixelSpacing": [0, 0.1]}, None),
+    ],
+)
+def test_the_size_of_a_pixel_is_kept_where_it_is_told(tmp_path, tags, spacing):
+    assert read(tmp_path, dicom(**tags)).spacing == spacing
+
+
+def pages() -> bytes:
+    buffer = io.BytesIO()
+    page = Image.fromarray(RAMP)
+    page.save(buffer, "TIFF", save_all=True, append_images=[page])
+    return buffer.getvalue()
+
+
+def bomb() -> bytes:
+    """Return a small PNG of very many pixels."""
+    buffer = io.BytesIO()
+    Image.new("1", (20000, 20000)).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+    argvalues=[
+        (b"", "not a readable radiograph"),
+        (b"no picture at all", "not a readable radiograph"),
+        (picture(RAMP, "PNG")[:-30], "not a readable radiograph"),
+        (picture(RAMP, "GIF"), "not a readable radiograph"),
+        (pages(), "expected one image, found 2 frames"),
+        (bomb(), "not a readable radiograph"),
+        (dicom()[:-200], "not a readable radiograph"),
+        (dicom(Modality="CT"), "expected a projection radiograph .* found CT"),
+        (dicom(NumberOfFrames=2), "expected one image, found 2 frames"),
+        (dicom(Rows=60000, Columns=60000), "expected at most 64000000 pixels, found 60000x60000"),
+        (dicom(Rows=500), "not a readable radiograph"),
+        (dicom(PhotometricInterpretation="RGB"), "expected MONOCHROME1 or MONOCHROME2, found RGB"),
+        (picture(np.full((4, 4), np.nan, np.float32), "TIFF"), "expected finite pixel values"),
+    ],
+)
+def test_what_is_no_radiograph_is_refused_by_name(tmp_path, content, message):
+    with pytest.raises(reading.ReadError, match=message) as refusal:
+        read(tmp_path, content, "some_name.png")
+    assert "some_name.png" in str(refusal.value)
+
+
+def test_only_files_of_a_sane_size_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_BYTES", 100)
+    with pytest.raises(reading.ReadError, match="expected at most 100 bytes"):
+        read(tmp_path, bytes(101))
+    with pytest.raises(reading.ReadError, match="cannot be read"):
+        reading.read(tmp_path / "missing")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(reading.ReadError, match=r"found something else|cannot be read"):
+        reading.read(tmp_path / "pipe")
+
+
+def test_a_file_is_known_by_its_name_or_its_beginning(tmp_path):
+    for name, content, known in (
+        ("a.png", b"", True),
+        ("IM0001", dicom(), True),
+        ("scan", picture(RAMP, "TIFF"), True),
+        ("notes.txt", b"notes", False),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert reading.looks_like_one(tmp_path / name) == known
+
+
+SAMPLES = {
+    "png": picture(DEEP, "PNG"),
+    "jpeg": picture(RAMP, "JPEG"),
+    "tiff": picture(DEEP, "TIFF"),
+    "dicom": dicom(WindowCenter=30000, WindowWidth=20000),
+    "rle": dicom(syntax=RLELossless),
+    "jpeg2000": dicom(syntax=JPEG2000Lossless, encoded=picture(DEEP, "JPEG2000", irreversible=False, no_jp2=True)),
+    "baseline": dicom(RAMP, JPEGBaseline8Bit, picture(RAMP, "JPEG")),
+}
+
+
+def mutated(content: bytes, generator: np.random.Generator) -> bytes:
+    """Return a file with some bytes changed, taken out, doubled or cut off."""
+    data = bytearray(content)
+    for _ in range(generator.integers(1, 6)):
+        at = int(generator.integers(len(data)))
+        kind = generator.integers(4)
+        if kind == 0:
+            data[at] = int(generator.integers(256))
+        elif kind == 1:
+            data[at : at + 4] = generator.bytes(4)
+        elif kind == 2:
+            del data[at : at + int(generator.integers(1, 20))]
+        else:
+            data[at:at] = data[at : at + int(generator.integers(1, 20))]
+        if len(data) < 2:
+            break
+    return bytes(data[: generator.integers(1, len(data) + 1)] if generator.random() < 0.2 else data)
+
+
+def survive(tmp_path, rounds: int) -> None:
+    """Read mutated files; each must be a radiograph of bounded size or be refused."""
+    generator = np.random.default_rng(0)
+    path = tmp_path / "mutated"
+    with IsolatedReader(seconds=20) as reader:
+        for _ in range(rounds):
+            for content in SAMPLES.values():
+                path.write_bytes(mutated(content, generator))
+                with contextlib.suppress(reading.ReadError):
+                    assert reader.read(path).pixels.size <= reading.MAX_PIXELS
+
+
+def test_mutated_files_are_read_or_refused(tmp_path):
+    survive(tmp_path, 20)
+
+
+@pytest.mark.slow
+def test_thousands_of_mutated_files_are_read_or_refused(tmp_path):
+    survive(tmp_path, 1000)
+
+
+def hang(path):
+    import time
+
+    time.sleep(60)
+
+
+def crash(path):
+    os.abort()
+
+
+@pytest.mark.parametrize(
+    ("deed", "seconds", "message"), [(hang, 0.5, "more than 0.5 seconds"), (crash, 30, "its decoder crashed")]
+)
+def test_a_decoder_that_hangs_or_crashes_is_one_bad_file(tmp_path, monkeypatch, deed, seconds, message):
+    path = tmp_path / "file.png"
+    path.write_bytes(SAMPLES["png"])
+    with IsolatedReader() as reader:
+        reader.read(path)
+        monkeypatch.setattr("cxr_jax.isolation.read", deed)
+        reader._seconds = seconds
+        with pytest.raises(reading.ReadError, match=message):
+            reader.read(path)
+        monkeypatch.undo()
+        reader._seconds = 60
+        np.testing.assert_array_equal(reader.read(path).pixels, DEEP)
