@@ -17,7 +17,6 @@ from cxr_jax.rows import RowsError, markdown_table, with_spread
 ROOT = Path(__file__).parent.parent
 RESULTS = Path("docs/results")
 README, DETAILS, PERFORMANCE = "README.md", "docs/RESULTS.md", "docs/PERFORMANCE.md"
-DOCUMENTS = (README, DETAILS, PERFORMANCE)
 REQUIRED = (
     "name", "command", "config", "seed", "commit", "device", "source", "target", "label_frac", "image_size", "test"
 )  # fmt: skip
@@ -38,6 +37,7 @@ HIGHLIGHTS = (
 MARKERS = "<!-- {}: python -m cxr_jax.report -->", "<!-- end of {} -->"
 LATEX = "docs/table1.tex"
 TABLES = {"table 1": report_table1, "table 2": report_table2}  # by the section of docs/RESULTS.md
+SECTIONS = {README: ("results",), DETAILS: ("results", *TABLES), PERFORMANCE: ("benchmarks",)}
 FIGURES = {"docs/figure7.png": (figure7, report_table1), "docs/figure8.png": (figure8, report_table2)}
 ROW_FILES = [report_benchmarks.FILE, *(report.ROWS.file for report in TABLES.values())]
 

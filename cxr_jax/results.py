@@ -53,6 +53,7 @@ def write(
         "test": {name: test.scores for name, test in tested.items() if test.scores is not None},
         "plausible": {name: test.plausible for name, test in tested.items()},
     }
+    workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / FILE, results)
     for name, test in tested.items():
         overlays(test, workdir / "overlays" / f"{name}.png")

@@ -1,6 +1,7 @@
 """Folders of radiographs to masks, overlays and measurements, with models trained for the test."""
 
 import csv
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -22,9 +23,9 @@ ROOT = Path(__file__).parent.parent
 def models(tmp_path_factory, tfds_dir):
     """Return the work directories of small segmenters of lungs and heart."""
     folders = {task: tmp_path_factory.mktemp(task) for task in ("lungs", "heart")}
-    for task, folder in folders.items():
-        plain = tiny.experiment(task=task, method="segmentation", self_training__epochs=0, pretraining__epochs=6)
-        experiment.train(plain, folder, tfds_dir, None)
+    plain = tiny.experiment(method="segmentation", self_training__epochs=0, pretraining__epochs=6)
+    runs = [experiment.Run(dataclasses.replace(plain, task=task), folder) for task, folder in folders.items()]
+    experiment.train_together(runs, tfds_dir, None)
     return folders
 
 

@@ -224,8 +224,7 @@ def test_rows_are_replaced_and_faulty_files_refused(tmp_path):
 def root(tmp_path, monkeypatch) -> Path:
     """Return a project folder of documents without results, which the report's command line takes for its own."""
     (tmp_path / report.RESULTS).mkdir(parents=True)
-    for name in report.DOCUMENTS:
-        sections = ("results", *report.TABLES) if name == report.DETAILS else ("results",)
+    for name, sections in report.SECTIONS.items():
         lines = [marker.format(section) for section in sections for marker in report.MARKERS]
         (tmp_path / name).write_text("\n".join(lines))
     monkeypatch.setattr(report, "ROOT", tmp_path)
