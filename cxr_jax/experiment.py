@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,9 +27,11 @@ from cxr_jax.data import splits
 from cxr_jax.data.radiographs import Radiographs, load
 from cxr_jax.plausibility import Shape
 
+LEARNED_FROM = "data.json"
+
 
 class WorkdirError(ValueError):
-    """A work directory that belongs to another config."""
+    """A work directory that belongs to another config, or to other images."""
 
 
 class Run(NamedTuple):
@@ -85,6 +88,16 @@ class Data(NamedTuple):
         known[self.target_split.validation] = self.labelled.any()
         return known
 
+    def learned_from(self, experiment: plans.Experiment) -> dict[str, str]:
+        """Return checksums of what an experiment learns of folders, which may change under its hands."""
+        found = {}
+        if experiment.source_dir is not None:
+            found["source_dir"] = self.source.fingerprint()
+        if experiment.target_dir is not None and experiment.method != "segmentation":
+            seen = self.target if experiment.label_frac > 0 else replace(self.target, masks=None)
+            found["target_dir"] = seen.fingerprint()
+        return found
+
     def shape(self) -> Shape:
         """Return what the organ looks like in the source's training images."""
         return Shape.of(self.source.masks[self.source_split.train])
@@ -101,9 +114,10 @@ def train_together(runs: Sequence[Run], data_dir: str | None, manual_dir: str | 
     They may differ in seed and share of labels, and segmenters alone in task and fold too.
     """
     for run in runs:
-        for part in run.parts:
-            claim(part.workdir, part.experiment)
+        require_own(run)
     data = [load_data(run.experiment, data_dir, manual_dir) for run in runs]
+    for run, datum in zip(runs, data, strict=True):
+        claim(run, datum)
     method = runs[0].experiment.method
     if method == "from_scratch":
         _adapt(runs, data, [None] * len(runs))
@@ -202,8 +216,10 @@ def evaluate(
 def evaluate_run(run: Run, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
     """Do the same for a run, which may go on from others."""
     checkpoints.require_finished(run.outcome / "checkpoints", _epochs(run))  # told before data are prepared
-    claim(run.workdir, run.experiment)
-    return test(run, load_data(run.experiment, data_dir, manual_dir))
+    require_own(run)
+    data = load_data(run.experiment, data_dir, manual_dir)
+    claim(run, data)
+    return test(run, data)
 
 
 def _epochs(run: Run) -> int:
@@ -239,43 +255,70 @@ def _kept(path: Path) -> Any:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def claim(workdir: Path, experiment: plans.Experiment) -> None:
-    """Make `workdir` this experiment's; raise `WorkdirError` if it is another's."""
-    path, stored = workdir / "config.json", config.to_json(experiment)
-    if path.exists():
-        found = config.differences(json.loads(path.read_text()), stored)
+def require_own(run: Run) -> None:
+    """Raise `WorkdirError` if a folder of the run is that of another config."""
+    for part in run.parts:
+        stored = _kept(part.workdir / "config.json")
+        found = [] if stored is None else config.differences(stored, config.to_json(part.experiment))
         if found:
             raise WorkdirError(
-                f"{workdir} belongs to another config (there / here):\n  " + "\n  ".join(found) + "\n"
+                f"{part.workdir} belongs to another config (there / here):\n  " + "\n  ".join(found) + "\n"
                 "Give this run another --workdir, or remove that folder"
             )
-        return
-    workdir.mkdir(parents=True, exist_ok=True)
-    results.write_json(path, stored)
+
+
+def claim(run: Run, data: Data) -> None:
+    """Make the run's folders its own, with what it learns from; raise `WorkdirError` where that has changed since."""
+    for part in run.parts:
+        part.workdir.mkdir(parents=True, exist_ok=True)
+        if not (part.workdir / "config.json").exists():
+            results.write_json(part.workdir / "config.json", config.to_json(part.experiment))
+        learned = data.learned_from(part.experiment)
+        if not learned or part.experiment.task != run.experiment.task:
+            continue
+        stored = _kept(part.workdir / LEARNED_FROM) or learned
+        for side in learned:
+            if stored.get(side) != learned[side]:
+                raise WorkdirError(
+                    f"{part.workdir} was begun with other images, masks or patients than config.{side} "
+                    f"{getattr(part.experiment, side)!r} holds now; what it has learned from may be among today's test "
+                    "images. Give this run another --workdir, or put back what was there"
+                )
+        results.write_json(part.workdir / LEARNED_FROM, learned)
 
 
 def load_data(experiment: plans.Experiment, data_dir: str | None, manual_dir: str | None) -> Data:
     """Load the datasets and split them; raise `ConfigError` where they lack labels that are needed."""
 
-    def read(name: str) -> Radiographs:
+    def read(name: str, folder: str | None) -> Radiographs:
         trim, negate = experiment.trim, name in experiment.negated
-        return load(name, experiment.task, experiment.image_size, data_dir, manual_dir, trim, negate)
+        return load(name, experiment.task, experiment.image_size, data_dir, manual_dir, trim, negate, folder)
 
-    source = read(experiment.source)
+    sides = {"source": (experiment.source, experiment.source_dir), "target": (experiment.target, experiment.target_dir)}
+    if experiment.target is None:
+        del sides["target"]
+    folders_first = sorted(sides, key=lambda side: sides[side][1] is None)  # what is wrong with those is told at once
+    loaded = {side: read(*sides[side]) for side in folders_first}
+    source, target = loaded["source"], loaded.get("target")
+    _require_labels(experiment, source, target)
+    source_split = splits.split(source.ids, experiment.fold, experiment.seed, source.patients)
+    if target is None:
+        return Data(source, source_split, None, None, np.zeros(0, bool))
+    target_split = splits.split(target.ids, experiment.fold, experiment.seed, target.patients)
+    training = target[target_split.train]
+    labelled = splits.labelled(training.ids, experiment.label_frac, experiment.seed, training.patients)
+    return Data(source, source_split, target, target_split, labelled)
+
+
+def _require_labels(experiment: plans.Experiment, source: Radiographs, target: Radiographs | None) -> None:
+    """Raise `ConfigError` where labels that are needed are not there."""
     if source.masks is None:
         raise config.ConfigError(f"config.source {source.name!r} has no labels for {experiment.task}")
-    source_split = splits.split(source.ids, experiment.fold, experiment.seed)
-    if experiment.target is None:
-        return Data(source, source_split, None, None, np.zeros(0, bool))
-    target = read(experiment.target)
-    if target.masks is None:
-        if experiment.label_frac > 0:
-            raise config.ConfigError(
-                f"config.target {target.name!r} has no labels for {experiment.task}; config.label_frac must be 0, "
-                f"found {experiment.label_frac}"
-            )
-        logging.warning("%s has no labels for %s: its results are qualitative", target.name, experiment.task)
-    target_split = splits.split(target.ids, experiment.fold, experiment.seed)
-    training_ids = [target.ids[index] for index in target_split.train]
-    labelled = splits.labelled(training_ids, experiment.label_frac, experiment.seed)
-    return Data(source, source_split, target, target_split, labelled)
+    if target is None or target.masks is not None:
+        return
+    if experiment.label_frac > 0:
+        raise config.ConfigError(
+            f"config.target {target.name!r} has no labels for {experiment.task}; config.label_frac must be 0, "
+            f"found {experiment.label_frac}"
+        )
+    logging.warning("%s has no labels for %s: its results are qualitative", target.name, experiment.task)

@@ -102,7 +102,7 @@ def overlays(predictor: inference.Predictor, target: Radiographs, scores: dict |
     if scores is not None:
         order = np.argsort(list(scores["jaccard"]["per_image"].values()))[::-1]
         middle = len(order) // 2
-        groups = [order[:4], order[middle - 2 : middle + 2], order[-4:]]
+        groups = [order[:4], order[max(0, middle - 2) : middle + 2], order[-4:]]
     masks = np.asarray(evaluation.in_batches(predictor.predict, target.images))
     rows = [
         pictures.outlined(target.images[g], masks[g], None if target.masks is None else target.masks[g]) for g in groups

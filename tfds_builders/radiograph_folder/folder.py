@@ -47,6 +47,11 @@ class Contents:
     masks: Mapping[str, Mapping[str, File]]
     patients: Mapping[str, str] | None
 
+    def __str__(self) -> str:
+        """Tell in a line what there is."""
+        people = "patients unknown" if self.patients is None else f"{len(set(self.patients.values()))} patients"
+        return f"{self.folder}: {len(self.images)} images, masks of {', '.join(self.masks) or 'nothing'}, {people}"
+
     def checksum(self) -> str:
         """Return what tells this content from any other, wherever it lies: from names, bytes and patients."""
         parts = [

@@ -42,6 +42,10 @@ class RadiographFolderConfig(tfds.core.BuilderConfig):
         except DownloadError as error:
             raise FolderError(self.contents.folder, [str(error)]) from error
 
+    def __str__(self) -> str:
+        """Tell what was found, which TFDS logs."""
+        return str(self.contents)
+
     @cached_property
     def contents(self) -> Contents:
         """What is in the folder."""
