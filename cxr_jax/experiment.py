@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 from flax import nnx
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from cxr_jax import (
     checkpoints,
@@ -85,8 +84,12 @@ class Data(NamedTuple):
         """Tell which of the target's images keep their labels, to train or, where any is left, to choose the epoch."""
         known = np.zeros(len(self.target), bool)
         known[self.target_split.train[self.labelled]] = True
-        known[self.target_split.validation] = self.labelled.any()
+        known[self.judges()] = self.labelled.any()
         return known
+
+    def judges(self) -> Int[np.ndarray, " n"]:
+        """Return those of the target's validation images that have a mask."""
+        return self.target_split.validation[self.target.has_mask[self.target_split.validation]]
 
     def learned_from(self, experiment: plans.Experiment) -> dict[str, str]:
         """Return checksums of what an experiment learns of folders, which may change under its hands."""
@@ -94,7 +97,7 @@ class Data(NamedTuple):
         if experiment.source_dir is not None:
             found["source_dir"] = self.source.fingerprint()
         if experiment.target_dir is not None and experiment.method != "segmentation":
-            seen = self.target if experiment.label_frac > 0 else replace(self.target, masks=None)
+            seen = self.target if experiment.label_frac > 0 else self.target.with_other_masks(None)
             found["target_dir"] = seen.fingerprint()
         return found
 
@@ -195,7 +198,7 @@ def _adapt(runs: Sequence[Run], data: Sequence[Data], segmenters: Sequence[Any])
             run.experiment,
             datum.target,
             datum.target_split.train[datum.labelled],
-            datum.target_split.validation,
+            datum.judges(),
             run.workdir,
             segmenter,
         )
@@ -301,19 +304,34 @@ def load_data(experiment: plans.Experiment, data_dir: str | None, manual_dir: st
     loaded = {side: read(*sides[side]) for side in folders_first}
     source, target = loaded["source"], loaded.get("target")
     _require_labels(experiment, source, target)
+    source = source.with_masks()
     source_split = splits.split(source.ids, experiment.fold, experiment.seed, source.patients)
     if target is None:
         return Data(source, source_split, None, None, np.zeros(0, bool))
     target_split = splits.split(target.ids, experiment.fold, experiment.seed, target.patients)
-    training = target[target_split.train]
-    labelled = splits.labelled(training.ids, experiment.label_frac, experiment.seed, training.patients)
-    return Data(source, source_split, target, target_split, labelled)
+    data = Data(source, source_split, target, target_split, _labelled(experiment, target, target_split.train))
+    _require_labels_kept(experiment, data)
+    return data
+
+
+def _labelled(experiment: plans.Experiment, target: Radiographs, rows: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Return which of the training images, `rows`, keep their label: a share of those that have one."""
+    having = rows[target.has_mask[rows]]
+    some = target[having]
+    return np.isin(rows, having[splits.labelled(some.ids, experiment.label_frac, experiment.seed, some.patients)])
 
 
 def _require_labels(experiment: plans.Experiment, source: Radiographs, target: Radiographs | None) -> None:
     """Raise `ConfigError` where labels that are needed are not there."""
     if source.masks is None:
         raise config.ConfigError(f"config.source {source.name!r} has no labels for {experiment.task}")
+    having = source.with_masks()
+    people = set(having.patients or having.ids)
+    if len(people) < splits.FOLDS:
+        raise config.ConfigError(
+            f"config.source {source.name!r}: expected masks for {experiment.task} of at least {splits.FOLDS} images, "
+            f"each of another patient where these are known; found {len(people)}"
+        )
     if target is None or target.masks is not None:
         return
     if experiment.label_frac > 0:
@@ -322,3 +340,13 @@ def _require_labels(experiment: plans.Experiment, source: Radiographs, target: R
             f"found {experiment.label_frac}"
         )
     logging.warning("%s has no labels for %s: its results are qualitative", target.name, experiment.task)
+
+
+def _require_labels_kept(experiment: plans.Experiment, data: Data) -> None:
+    """Raise `ConfigError` where a share of the target's labels is asked for, and those there are do not go round."""
+    if experiment.label_frac > 0 and not (data.labelled.any() and len(data.judges())):
+        raise config.ConfigError(
+            f"config.target {data.target.name!r}: expected masks for {experiment.task} among the images that train and "
+            f"among those that choose the epoch, found {data.labelled.sum()} and {len(data.judges())}; draw more, or "
+            "take another config.fold"
+        )

@@ -59,9 +59,10 @@ def write(
 
 
 def test_on(predictor: inference.Predictor, images: Radiographs, picture: Path) -> dict[str, Any] | None:
-    """Return a model's scores on test images, None where they have no labels, and draw some of its masks."""
-    scores = None if images.masks is None else inference.scores(predictor, images)
-    overlays(predictor, images, scores, picture)
+    """Return a model's scores on the test images that have labels, None where none has, and draw some of its masks."""
+    known = images.with_masks()
+    scores = inference.scores(predictor, known) if len(known) else None
+    overlays(predictor, known if len(known) else images.with_other_masks(None), scores, picture)
     return scores
 
 

@@ -230,7 +230,7 @@ def folder_experiment(folder, **changes):
 
 
 def test_a_folder_is_split_by_patient(tmp_path, tfds_dir):
-    folder = tiny.hospital(tmp_path, tfds_dir, masks=("left_lung", "right_lung"), patients=7)
+    folder = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS, patients=7)
     for fold in range(5):
         data = experiment.load_data(folder_experiment(folder, fold=fold, label_frac=0.2), tfds_dir, None)
         split, whose = data.target_split, np.array(data.target.patients)
@@ -244,9 +244,9 @@ def test_a_workdir_whose_folder_has_changed_is_refused(hospital, tmp_path, tfds_
     run = experiment.Run(folder_experiment(hospital), tmp_path / "run")
     experiment.claim(run, experiment.load_data(run.experiment, tfds_dir, None))
     experiment.claim(run, experiment.load_data(run.experiment, tfds_dir, None))
-    tiny.hospital(hospital, tfds_dir, masks=("left_lung", "right_lung"))  # without labels, they play no part
+    tiny.hospital(hospital, tfds_dir, masks=tiny.LUNGS)  # without labels, they play no part
     experiment.claim(run, experiment.load_data(run.experiment, tfds_dir, None))
-    tiny.hospital(hospital, tfds_dir, count=21, masks=("left_lung", "right_lung"))
+    tiny.hospital(hospital, tfds_dir, count=21, masks=tiny.LUNGS)
     with pytest.raises(
         experiment.WorkdirError, match=r"run was begun with other images, .* config\.target_dir '.*' holds"
     ):
@@ -255,7 +255,7 @@ def test_a_workdir_whose_folder_has_changed_is_refused(hospital, tmp_path, tfds_
 
 
 def test_labels_that_changed_are_another_matter_where_they_teach(hospital, tmp_path, tfds_dir):
-    tiny.hospital(hospital, tfds_dir, masks=("left_lung", "right_lung"))
+    tiny.hospital(hospital, tfds_dir, masks=tiny.LUNGS)
     run = experiment.Run(folder_experiment(hospital, label_frac=0.5), tmp_path / "run")
     experiment.claim(run, experiment.load_data(run.experiment, tfds_dir, None))
     for path in hospital.glob("masks/left_lung/*"):
@@ -277,9 +277,48 @@ def test_a_folder_without_masks_is_no_source(hospital, tmp_path, tfds_dir):
         experiment.train(wrong, tmp_path / "run", tfds_dir, None)
 
 
+def test_a_share_of_the_labels_is_one_of_those_that_are_there(tmp_path, tfds_dir):
+    folder = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS, unmasked=range(10))
+    data = experiment.load_data(folder_experiment(folder, label_frac=1.0), tfds_dir, None)
+    split, having = data.target_split, data.target.has_mask
+    assert having.sum() == 10
+    np.testing.assert_array_equal(data.labelled, having[split.train])
+    np.testing.assert_array_equal(data.judges(), [row for row in split.validation if having[row]])
+    np.testing.assert_array_equal(data.known()[split.validation], having[split.validation])
+    fewer = experiment.load_data(folder_experiment(folder, label_frac=0.4), tfds_dir, None).labelled
+    assert fewer.sum() == round(0.4 * data.labelled.sum())
+    assert not (fewer & ~data.labelled).any()
+    whole = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS)
+    for part, other in zip(
+        experiment.load_data(folder_experiment(whole), tfds_dir, None).target_split, split, strict=True
+    ):
+        np.testing.assert_array_equal(part, other)
+
+
+def test_labels_must_train_and_choose_the_epoch(tmp_path, tfds_dir):
+    folder = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS, unmasked=range(1, 20))
+    with pytest.raises(config.ConfigError, match=r"choose the epoch, found \d and \d; draw more"):
+        experiment.load_data(folder_experiment(folder, label_frac=1.0), tfds_dir, None)
+    with pytest.raises(config.ConfigError, match=r"expected masks for lungs of at least 5 images, .*found 1"):
+        experiment.load_data(tiny.experiment(source="radiograph_folder", source_dir=str(folder)), tfds_dir, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["transfer", "fine_tuning"])
+def test_labels_of_some_images_teach_and_test(tmp_path, tfds_dir, method):
+    folder = tiny.hospital(tmp_path / "some", tfds_dir, masks=tiny.LUNGS, unmasked=range(10))
+    some = folder_experiment(folder, label_frac=1.0, method=method)
+    data = experiment.load_data(some, tfds_dir, None)
+    results = experiment.train(some, tmp_path / "run", tfds_dir, None)
+    assert results["labelled_images"] == data.labelled.sum()
+    tested = data.target[data.target_split.test]
+    assert set(results["test"][method]["jaccard"]["per_image"]) == set(tested.with_masks().ids)
+    assert set(results["plausible"][method]["per_image"]) == set(tested.ids)
+
+
 @pytest.mark.slow
 def test_a_handful_of_images_is_enough_to_run(tmp_path, tfds_dir):
-    folder = tiny.hospital(tmp_path / "few", tfds_dir, count=5, masks=("left_lung", "right_lung"))
+    folder = tiny.hospital(tmp_path / "few", tfds_dir, count=5, masks=tiny.LUNGS)
     both = {"source": "radiograph_folder", "source_dir": str(folder)}
     results = experiment.train(folder_experiment(folder, label_frac=1.0, **both), tmp_path / "run", tfds_dir, None)
     assert len(results["test"]["transfer"]["jaccard"]["per_image"]) == 1

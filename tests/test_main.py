@@ -124,7 +124,7 @@ def test_a_hospital_without_labels_gets_masks_and_later_scores(tmp_path, tfds_di
     assert (tmp_path / "run/overlays/transfer.png").exists()
     refused = run(*words, "--config.label_frac=0.5")
     assert "belongs to another config" in refused.stdout + refused.stderr
-    tiny.hospital(folder, tfds_dir, masks=("left_lung", "right_lung"), patients=10)
+    tiny.hospital(folder, tfds_dir, masks=tiny.LUNGS, patients=10)
     again = run(*words, "--mode=evaluate")
     assert again.returncode == 0, again.stderr
     test = json.loads((tmp_path / "run/results.json").read_text())["test"]

@@ -39,12 +39,23 @@ def experiment(**changes) -> plans.Experiment:
     return config.parse(plain)
 
 
-def hospital(folder: Path, tfds_dir: str, count: int = 20, masks: tuple[str, ...] = (), patients: int = 0) -> Path:
-    """Fill a folder with images of phantom scanner b, on demand with masks of structures and as many patients."""
+LUNGS = ("left_lung", "right_lung")
+
+
+def hospital(
+    folder: Path,
+    tfds_dir: str,
+    count: int = 20,
+    masks: tuple[str, ...] = (),
+    patients: int = 0,
+    unmasked: range = range(0),
+) -> Path:
+    """Fill a folder with images of phantom scanner b, on demand with masks (but of the `unmasked`) and patients."""
     rows = radiographs.prepare("phantom/b", tfds_dir, None).as_data_source(split="train")
     for index in range(count):
         row = rows[index]
-        for name, part, factor in (("images", "image", 1), *((f"masks/{mask}", mask, 255) for mask in masks)):
+        parts = () if index in unmasked else masks
+        for name, part, factor in (("images", "image", 1), *((f"masks/{mask}", mask, 255) for mask in parts)):
             path = folder / name / f"{row['id'].decode()}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(row[part][..., 0] * np.uint8(factor)).save(path)

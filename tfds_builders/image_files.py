@@ -14,7 +14,7 @@ from re import IGNORECASE, fullmatch
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Bool, Float, Int32, UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 
 MAX_FILE_BYTES = 128 * 2**20
 MAX_TAR_BYTES = 512 * 2**20
@@ -146,7 +146,8 @@ def read_mask(file: File, shape: tuple[int, int], formats: Sequence[str] = DOWNL
 def read_pixels(file: File, formats: Sequence[str] = DOWNLOADED) -> UInt8[np.ndarray, "h w"] | Int32[np.ndarray, "h w"]:
     """Decode a PNG, GIF, JPEG or TIFF to grey pixels, uint8 or (deeper than 8 bits) int32.
 
-    Raises `DownloadError` where that cannot be done, or the image is of none of the `formats` (Pillow's names).
+    They are turned as their EXIF orientation says, and bright where viewers show them bright. Raises
+    `DownloadError` where that cannot be done, or the image is of none of the `formats` (Pillow's names).
     """
     content = file.read()
     try:
@@ -156,9 +157,7 @@ def read_pixels(file: File, formats: Sequence[str] = DOWNLOADED) -> UInt8[np.nda
                 picture.verify()  # checksums, which decoding alone does not look at
             with _open(content, formats) as picture:
                 picture.load()
-                if picture.mode == "F":
-                    raise ValueError("its pixels are no whole numbers")
-                return _deep(picture) if picture.mode.startswith("I") else np.asarray(picture.convert("L"))
+                return _grey(picture)
     except Exception as error:  # Pillow's decoders raise many kinds for damaged files
         raise DownloadError(f"{file.name}: not a readable image ({error}); {file.remedy}") from error
 
@@ -250,9 +249,13 @@ def _open(content: bytes, formats: Sequence[str]) -> Image.Image:
     return picture
 
 
-def _deep(picture: Image.Image) -> Int32[np.ndarray, "h w"]:
-    """Return the pixels of an image that is deeper than 8 bits, bright where it is shown bright."""
-    pixels = np.asarray(picture).astype(np.int32)
+def _grey(picture: Image.Image) -> UInt8[np.ndarray, "h w"] | Int32[np.ndarray, "h w"]:
+    turned = ImageOps.exif_transpose(picture)
+    if not picture.mode.startswith(("I", "F")):
+        return np.asarray(turned.convert("L"))
+    if picture.mode == "F":
+        raise ValueError("its pixels are no whole numbers")
+    pixels = np.asarray(turned).astype(np.int32)
     low, high = pixels.min(), pixels.max()
     if low < 0 or high > SIXTEEN_BITS:
         raise ValueError(f"expected whole numbers from 0 to {SIXTEEN_BITS}, found {low} to {high}")

@@ -3,7 +3,7 @@
 import importlib
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,10 @@ class DatasetError(ValueError):
 class Radiographs:
     """Images of one dataset in [0, 255] and their masks in {0, 1}, in the order of their ids.
 
-    `masks` is None where the dataset has no labels for the task (Montgomery's hearts, say); `spacing` is the
-    height and width of a pixel in mm, `patients` says whose each image is, both None where that is unknown.
+    `masks` is None where the dataset has no labels for the task (Montgomery's hearts, say). Where some images have a
+    mask and others have not, `annotated` says which, and the masks of the others are blank; it is None where all are
+    alike. `spacing` is the height and width of a pixel in mm, `patients` says whose each image is, both None where that
+    is unknown.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Radiographs:
     ids: tuple[str, ...]
     spacing: Float[np.ndarray, "n 2"] | None = None
     patients: tuple[str, ...] | None = None
+    annotated: Bool[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -50,11 +53,23 @@ class Radiographs:
 
     def __getitem__(self, indices: np.ndarray) -> "Radiographs":
         """Return the radiographs at `indices`, in that order."""
-        masks, spacing = (None if part is None else part[indices] for part in (self.masks, self.spacing))
-        ids, patients = (
-            None if part is None else tuple(part[i] for i in indices) for part in (self.ids, self.patients)
-        )
-        return Radiographs(self.name, self.images[indices], masks, ids, spacing, patients)
+        arrays, names = (self.masks, self.spacing, self.annotated), (self.ids, self.patients)
+        masks, spacing, annotated = (None if part is None else part[indices] for part in arrays)
+        ids, patients = (None if part is None else tuple(part[i] for i in indices) for part in names)
+        return Radiographs(self.name, self.images[indices], masks, ids, spacing, patients, annotated)
+
+    @property
+    def has_mask(self) -> Bool[np.ndarray, " n"]:
+        """Which images have a mask."""
+        return np.full(len(self), self.masks is not None) if self.annotated is None else self.annotated
+
+    def with_masks(self) -> "Radiographs":
+        """Return those that have a mask."""
+        return self[np.flatnonzero(self.has_mask)]
+
+    def with_other_masks(self, masks: UInt8[np.ndarray, "n s s 1"] | None) -> "Radiographs":
+        """Return the same images with other masks, or with none."""
+        return replace(self, masks=masks, annotated=None)
 
     def fingerprint(self) -> str:
         """Return a checksum of images, masks, ids and patients: equal data, equal string."""
@@ -63,6 +78,7 @@ class Radiographs:
             b"" if self.masks is None else self.masks.tobytes(),
             repr(self.ids).encode(),
             b"" if self.patients is None else repr(self.patients).encode(),
+            b"" if self.annotated is None else self.annotated.tobytes(),
         ]
         checksum = 0
         for part in parts:
@@ -112,7 +128,7 @@ def load(
     builder = prepare(name, data_dir, manual_dir, folder)
     structures = structures_of(task, builder.info.features)
     loaded = [_load(row, structures, image_size, trim) for row in builder.as_data_source(split="train")]
-    ids, images, masks, sides, patients = zip(*sorted(loaded, key=itemgetter(0)), strict=True)
+    ids, images, masks, sides, patients, annotated = zip(*sorted(loaded, key=itemgetter(0)), strict=True)
     return Radiographs(
         name=name if folder is None else f"{name} {folder}",
         images=np.stack([255 - image if negate else image for image in images])[..., None],
@@ -120,6 +136,7 @@ def load(
         ids=ids,
         spacing=np.stack(sides) * (FIELD_MM[name] / image_size) if name in FIELD_MM else None,
         patients=patients if "patient" in builder.info.features else None,
+        annotated=np.array(annotated) if structures and not all(annotated) else None,
     )
 
 
@@ -130,7 +147,10 @@ def structures_of(task: str, features: Collection[str]) -> tuple[str, ...]:
 
 
 def _load(row: Mapping[str, Any], structures: Sequence[str], image_size: int, trim: bool) -> tuple[Any, ...]:
-    """Return id, image, mask, sides (as shares of the whole image's) and patient of a row; None for what it lacks."""
+    """Return a row's id, image, mask, sides (as shares of the whole image's) and patient, and whether it is annotated.
+
+    What it lacks is None.
+    """
     image = row["image"]
     frame = body_frame(image[..., 0]) if trim else WHOLE
     trimmed = image[frame]
@@ -139,7 +159,15 @@ def _load(row: Mapping[str, Any], structures: Sequence[str], image_size: int, tr
         union = np.any([row[structure][frame][..., 0] for structure in structures], axis=0)
         mask = resize(union.astype(np.float32), image_size) >= 0.5
     sides = np.divide(trimmed.shape[:2], image.shape[:2])
-    return _text(row["id"]), normalise(resize(trimmed[..., 0], image_size)), mask, sides, _text(row.get("patient"))
+    annotated = all(row.get(f"has_{structure}", True) for structure in structures)
+    return (
+        _text(row["id"]),
+        normalise(resize(trimmed[..., 0], image_size)),
+        mask,
+        sides,
+        _text(row.get("patient")),
+        annotated,
+    )
 
 
 def _text(value: str | bytes | None) -> str | None:

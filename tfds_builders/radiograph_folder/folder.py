@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 
 from tfds_builders.image_files import MAX_FILE_BYTES, File, walk
@@ -24,7 +25,7 @@ REMEDY = "replace it, or take it out of the folder"
 LAYOUT = f"""\
 Expected is a folder like this, of which only the images are needed:
   {IMAGES}/**/STEM.png         radiographs ({", ".join(SUFFIXES)}); they may lie in the folder itself, too
-  {MASKS}/STRUCTURE/STEM.png   masks of {", ".join(STRUCTURES)}: for all images or none
+  {MASKS}/STRUCTURE/STEM.png   masks of {", ".join(STRUCTURES)}, of all or some images
   {PATIENTS}               whose the images are: a line "image,patient", then one for each image"""
 
 
@@ -50,7 +51,8 @@ class Contents:
     def __str__(self) -> str:
         """Tell in a line what there is."""
         people = "patients unknown" if self.patients is None else f"{len(set(self.patients.values()))} patients"
-        return f"{self.folder}: {len(self.images)} images, masks of {', '.join(self.masks) or 'nothing'}, {people}"
+        masks = ", ".join(f"{structure} ({len(files)})" for structure, files in self.masks.items()) or "nothing"
+        return f"{self.folder}: {len(self.images)} images, masks of {masks}, {people}"
 
     def checksum(self) -> str:
         """Return what tells this content from any other, wherever it lies: from names, bytes and patients."""
@@ -127,16 +129,19 @@ def _masks(folder: Path, faults: list[str]) -> dict[str, dict[str, File]]:
 
 
 def _unpaired(images: Mapping[str, File], masks: Mapping[str, Mapping[str, File]]) -> Iterator[str]:
-    """Yield a fault for each mask without image, and image without mask where others have one."""
-    for structure, files in masks.items():
+    """Yield a fault for each mask without image, and for each of one part of an organ without that of the other."""
+    for files in masks.values():
         yield from (
             f"{file.name}: there is no image of that name" for stem, file in files.items() if stem not in images
         )
-        yield from (
-            f"{file.name}: there is no {MASKS}/{structure}/{stem}.png, while other images have one"
-            for stem, file in images.items()
-            if stem not in files
-        )
+    for parts in ORGANS.values():
+        given = {part: masks[part] for part in parts if part in masks}
+        for part, other in permutations(given, 2):
+            yield from (
+                f"{file.name}: there is no {MASKS}/{other}/{stem}.png; a blank one says that it cannot be seen"
+                for stem, file in given[part].items()
+                if stem not in given[other]
+            )
 
 
 def _patients(folder: Path, images: Mapping[str, File], faults: list[str]) -> dict[str, str] | None:

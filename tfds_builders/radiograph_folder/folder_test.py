@@ -58,7 +58,7 @@ def test_all_parts_are_found(folder):
     assert {name: list(masks) for name, masks in contents.masks.items()} == {"left_lung": STEMS, "right_lung": STEMS}
     assert contents.patients == {stem: stem for stem in STEMS}
     assert contents.images[STEMS[0]].read() == (folder / f"images/{STEMS[0]}.png").read_bytes()
-    assert str(contents) == f"{folder}: 6 images, masks of left_lung, right_lung, 6 patients"
+    assert str(contents) == f"{folder}: 6 images, masks of left_lung (6), right_lung (6), 6 patients"
 
 
 def test_images_may_lie_in_the_folder_itself_and_below_it(folder):
@@ -122,14 +122,24 @@ def test_files_of_other_kinds_among_the_images(folder):
     assert_refused(folder, f"images/scan.dcm: {kinds}", f"images/IM0001: {kinds}")
 
 
-def test_masks_without_image_and_images_without_mask_are_all_named(folder):
+def test_some_images_may_have_masks_and_others_not(folder):
+    for stem in STEMS[2:]:
+        for side in (LEFT, RIGHT):
+            (folder / side / f"{stem}.png").unlink()
+    save(folder / f"masks/heart/{STEMS[5]}.png", drawing(slice(20, 30)))
+    masks = {name: list(files) for name, files in folders.read(folder).masks.items()}
+    assert masks == {"heart": [STEMS[5]], "left_lung": STEMS[:2], "right_lung": STEMS[:2]}
+
+
+def test_masks_without_image_or_without_their_other_half_are_all_named(folder):
     (folder / LEFT / f"{STEMS[1]}.png").rename(folder / LEFT / "nobody.png")
     (folder / RIGHT / f"{STEMS[4]}.png").unlink()
     assert_refused(
         folder,
         "masks/left_lung/nobody.png: there is no image of that name",
-        f"images/{STEMS[1]}.png: there is no masks/left_lung/{STEMS[1]}.png, while other images have one",
-        f"images/{STEMS[4]}.png: there is no masks/right_lung/{STEMS[4]}.png",
+        "masks/left_lung/nobody.png: there is no masks/right_lung/nobody.png; a blank one says that it cannot be seen",
+        f"masks/right_lung/{STEMS[1]}.png: there is no masks/left_lung/{STEMS[1]}.png",
+        f"masks/left_lung/{STEMS[4]}.png: there is no masks/right_lung/{STEMS[4]}.png",
     )
 
 
@@ -156,7 +166,7 @@ def test_structures_that_cannot_stand_together(folder):
 
 def test_one_message_holds_twenty_faults_and_how_many_more_there_are(folder):
     for number in range(30):
-        save(folder / LEFT / f"nobody{number:02}.png", drawing(slice(2, 9)))
+        save(folder / f"masks/heart/nobody{number:02}.png", drawing(slice(2, 9)))
     with pytest.raises(FolderError, match=r"30 faults:\n(.*\n){20}  \.\.\. and 10 more\n"):
         folders.read(folder)
 

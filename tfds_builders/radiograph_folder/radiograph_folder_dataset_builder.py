@@ -70,7 +70,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         size = self.builder_config.size
         picture = tfds.features.Tensor(shape=(size, size, 1), dtype=np.uint8, encoding="zlib")
         patient = {} if contents.patients is None else {"patient": tfds.features.Text()}
-        masks = dict.fromkeys(contents.masks, picture)
+        masks = dict.fromkeys(contents.masks, picture) | {f"has_{structure}": np.bool_ for structure in contents.masks}
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict({"id": tfds.features.Text(), "image": picture, **patient, **masks}),
         )
@@ -85,7 +85,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         for stem in contents.images:
             example, found = self._example(stem)
             faults += found
-            blank -= {structure for structure in blank if example.get(structure, np.ones(1)).any()}
+            blank -= {structure for structure in blank if found or example[structure].any()}
             if not faults:
                 yield stem, example
         faults += [
@@ -105,6 +105,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         except DownloadError as error:
             return example, [str(error)]
         for structure, masks in contents.masks.items():
+            example[f"has_{structure}"] = stem in masks
+            example[structure] = np.zeros_like(example["image"])
+            if stem not in masks:
+                continue
             try:
                 example[structure] = image_files.square_mask(image_files.read_mask(masks[stem], shape, MASKS), size)
             except DownloadError as error:

@@ -59,7 +59,8 @@ def test_images_and_masks_of_any_aspect_become_squares(folder):
     rows = prepare(folder)
     assert sorted(rows) == STEMS
     for row in rows.values():
-        assert set(row) == {"id", "image", "lungs"}
+        assert set(row) == {"id", "image", "lungs", "has_lungs"}
+        assert row["has_lungs"]
         np.testing.assert_array_equal(row["image"][..., 0], np.tile(np.linspace(0, 255, 64).round()[:, None], (1, 64)))
         expected = np.zeros((64, 64), np.uint8)
         expected[16:48, 16:48] = 1
@@ -69,6 +70,14 @@ def test_images_and_masks_of_any_aspect_become_squares(folder):
 def test_patients_are_in_the_rows_where_they_are_known(folder):
     (folder / "patients.csv").write_text("image,patient\n" + "".join(f"{stem},p{stem}\n" for stem in STEMS))
     assert {row["patient"].decode() for row in prepare(folder).values()} == {f"pr{number}" for number in range(5)}
+
+
+def test_rows_say_which_images_have_a_mask(folder):
+    for stem in STEMS[1:]:
+        (folder / f"masks/lungs/{stem}.png").unlink()
+    rows = prepare(folder)
+    assert [bool(rows[stem]["has_lungs"]) for stem in STEMS] == [True] + [False] * 4
+    assert [bool(rows[stem]["lungs"].any()) for stem in STEMS] == [True] + [False] * 4
 
 
 @pytest.mark.parametrize(
@@ -92,6 +101,16 @@ def test_depths_and_kinds_of_files(folder, name, pixels):
 def test_jpeg(folder):
     (folder / "images/r0.png").unlink()
     save(folder / "images/r0.JPG", gradient(), format="JPEG", quality=95)
+    rows = prepare(folder)
+    assert np.abs(rows["r0"]["image"].astype(int) - rows["r1"]["image"]).max() <= 6
+
+
+def test_images_are_turned_as_viewers_show_them(folder):
+    (folder / "images/r0.png").unlink()
+    sideways = Image.fromarray(np.rot90(gradient()).copy())
+    orientation = Image.Exif()
+    orientation[0x0112] = 6  # to be turned clockwise
+    sideways.save(folder / "images/r0.jpg", exif=orientation, quality=95)
     rows = prepare(folder)
     assert np.abs(rows["r0"]["image"].astype(int) - rows["r1"]["image"]).max() <= 6
 
