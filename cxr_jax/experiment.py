@@ -344,9 +344,16 @@ def _require_labels(experiment: plans.Experiment, source: Radiographs, target: R
 
 def _require_labels_kept(experiment: plans.Experiment, data: Data) -> None:
     """Raise `ConfigError` where a share of the target's labels is asked for, and those there are do not go round."""
-    if experiment.label_frac > 0 and not (data.labelled.any() and len(data.judges())):
-        raise config.ConfigError(
-            f"config.target {data.target.name!r}: expected masks for {experiment.task} among the images that train and "
-            f"among those that choose the epoch, found {data.labelled.sum()} and {len(data.judges())}; draw more, or "
-            "take another config.fold"
-        )
+    if experiment.label_frac == 0:
+        return
+    train, validation, _ = data.target_split
+    for rows, found, what in (
+        (train, data.labelled.sum(), "train"),
+        (validation, len(data.judges()), "choose the epoch"),
+    ):
+        if not found:
+            some = ", ".join(data.target.ids[row] for row in rows[:3])
+            raise config.ConfigError(
+                f"config.target {data.target.name!r}: expected masks for {experiment.task} among the {len(rows)} "
+                f"images that {what}, found none; draw some, of {some} say, or take another config.fold"
+            )
