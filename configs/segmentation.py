@@ -6,6 +6,7 @@ minutes on procedural radiographs.
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 PRESETS = ("", "look", "augmented", "small", "small_look", "small_augmented", "phantom")
 
@@ -42,6 +43,8 @@ def get_config(preset: str = "") -> ConfigDict:
     config.task = "lungs"
     config.source = "jsrt"
     config.target = "montgomery"
+    config.source_dir = placeholder(str)  # of a source or target "radiograph_folder"
+    config.target_dir = placeholder(str)
     config.image_size = 256
     config.trim = True
     config.negated = ()

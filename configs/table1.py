@@ -6,6 +6,7 @@ fewer epochs and two folds; `:phantom` takes two minutes on procedural radiograp
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from configs import segmentation
 
@@ -31,6 +32,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.method = "table1"
     config.protocol = "best" if "best" in preset else "paper"
     config.source = base.source
+    config.source_dir = placeholder(str)  # of a source "radiograph_folder"
     config.image_size = base.image_size
     config.trim = base.trim
     config.negated = base.negated

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cxr_jax.data.augmentation import Augmentation
-from cxr_jax.data.radiographs import DATASETS, TASKS
+from cxr_jax.data.radiographs import DATASETS, FOLDER, TASKS
 from cxr_jax.data.splits import FOLDS
 from cxr_jax.models import CRITICS, DISCRIMINATORS, SEGMENTERS, TRANSLATORS, initialise
 from cxr_jax.plans import Convergence, Experiment, SegmenterTraining, Transfer, network_sizes
@@ -27,6 +27,8 @@ def check_values(experiment: Experiment) -> None:
     one_of("config.source", experiment.source, DATASETS)
     if experiment.target is not None or experiment.method != "segmentation":
         one_of("config.target", experiment.target, DATASETS)
+    _check_folder("source", experiment.source, experiment.source_dir)
+    _check_folder("target", experiment.target, experiment.target_dir)
     for name in experiment.negated:
         one_of("config.negated", name, DATASETS)
     within("config.label_frac", experiment.label_frac, 0, 1)
@@ -66,6 +68,16 @@ def check_networks(experiment: Experiment) -> None:
         if set(experiment.transfer.weights) != set(terms):
             found = ", ".join(experiment.transfer.weights)
             raise ConfigError(f"config.{name}.weights must name {', '.join(terms)}; found {found}")
+
+
+def _check_folder(side: str, name: str | None, folder: str | None) -> None:
+    """Check that a dataset has a folder if, and only if, it is one; whether that is there is for the data to say."""
+    if name == FOLDER and not folder:
+        raise ConfigError(
+            f"config.{side} is {FOLDER!r}, which config.{side}_dir must say where to find; found {folder!r}"
+        )
+    if name != FOLDER and folder is not None:
+        raise ConfigError(f"config.{side}_dir is {folder!r}; with it config.{side} must be {FOLDER!r}, found {name!r}")
 
 
 def _check_training(path: str, training: SegmenterTraining | Transfer, least_epochs: int = 1) -> None:

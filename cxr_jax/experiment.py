@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 from flax import nnx
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from cxr_jax import (
     checkpoints,
@@ -26,9 +26,11 @@ from cxr_jax.data import splits
 from cxr_jax.data.radiographs import Radiographs, load
 from cxr_jax.plausibility import Shape
 
+LEARNED_FROM = "data.json"
+
 
 class WorkdirError(ValueError):
-    """A work directory that belongs to another config."""
+    """A work directory that belongs to another config, or to other images."""
 
 
 class Run(NamedTuple):
@@ -90,8 +92,22 @@ class Data(NamedTuple):
         """Tell which of the target's images keep their labels, to train or, where any is left, to choose the epoch."""
         known = np.zeros(len(self.target), bool)
         known[self.target_split.train[self.labelled]] = True
-        known[self.target_split.validation] = self.labelled.any()
+        known[self.judges()] = self.labelled.any()
         return known
+
+    def judges(self) -> Int[np.ndarray, " n"]:
+        """Return those of the target's validation images that have a mask."""
+        return self.target_split.validation[self.target.has_mask[self.target_split.validation]]
+
+    def learned_from(self, experiment: plans.Experiment) -> dict[str, str]:
+        """Return checksums of what an experiment learns of folders, which may change under its hands."""
+        found = {}
+        if experiment.source_dir is not None:
+            found["source_dir"] = self.source.fingerprint()
+        if experiment.target_dir is not None and experiment.method != "segmentation":
+            seen = self.target if experiment.label_frac > 0 else self.target.with_other_masks(None)
+            found["target_dir"] = seen.fingerprint()
+        return found
 
     def shape(self) -> Shape:
         """Return what the organ looks like in the source's training images."""
@@ -109,9 +125,10 @@ def train_together(runs: Sequence[Run], data_dir: str | None, manual_dir: str | 
     They may differ in seed and share of labels, and segmenters alone in task and fold too.
     """
     for run in runs:
-        for part in run.parts:
-            claim(part.workdir, part.experiment)
+        require_own(run)
     data = [load_data(run.experiment, data_dir, manual_dir) for run in runs]
+    for run, datum in zip(runs, data, strict=True):
+        claim(run, datum)
     method = runs[0].experiment.method
     if method == "from_scratch":
         _adapt(runs, data, [None] * len(runs))
@@ -189,7 +206,7 @@ def _adapt(runs: Sequence[Run], data: Sequence[Data], segmenters: Sequence[Any])
             run.experiment,
             datum.target,
             datum.target_split.train[datum.labelled],
-            datum.target_split.validation,
+            datum.judges(),
             run.workdir,
             segmenter,
         )
@@ -210,8 +227,10 @@ def evaluate(
 def evaluate_run(run: Run, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
     """Do the same for a run, which may go on from others."""
     checkpoints.require_finished(run.outcome / "checkpoints", _epochs(run))  # told before data are prepared
-    claim(run.workdir, run.experiment)
-    return test(run, load_data(run.experiment, data_dir, manual_dir))
+    require_own(run)
+    data = load_data(run.experiment, data_dir, manual_dir)
+    claim(run, data)
+    return test(run, data)
 
 
 def _epochs(run: Run) -> int:
@@ -247,43 +266,102 @@ def _kept(path: Path) -> Any:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def claim(workdir: Path, experiment: plans.Experiment) -> None:
-    """Make `workdir` this experiment's; raise `WorkdirError` if it is another's."""
-    path, stored = workdir / "config.json", config.to_json(experiment)
-    if path.exists():
-        found = config.differences(json.loads(path.read_text()), stored)
+def require_own(run: Run) -> None:
+    """Raise `WorkdirError` if a folder of the run is that of another config."""
+    for part in run.parts:
+        stored = _kept(part.workdir / "config.json")
+        found = [] if stored is None else config.differences(stored, config.to_json(part.experiment))
         if found:
             raise WorkdirError(
-                f"{workdir} belongs to another config (there / here):\n  " + "\n  ".join(found) + "\n"
+                f"{part.workdir} belongs to another config (there / here):\n  " + "\n  ".join(found) + "\n"
                 "Give this run another --workdir, or remove that folder"
             )
-        return
-    workdir.mkdir(parents=True, exist_ok=True)
-    results.write_json(path, stored)
+
+
+def claim(run: Run, data: Data) -> None:
+    """Make the run's folders its own, with what it learns from; raise `WorkdirError` where that has changed since."""
+    for part in run.parts:
+        part.workdir.mkdir(parents=True, exist_ok=True)
+        if not (part.workdir / "config.json").exists():
+            results.write_json(part.workdir / "config.json", config.to_json(part.experiment))
+        learned = data.learned_from(part.experiment)
+        if not learned or part.experiment.task != run.experiment.task:
+            continue
+        stored = _kept(part.workdir / LEARNED_FROM) or learned
+        for side in learned:
+            if stored.get(side) != learned[side]:
+                raise WorkdirError(
+                    f"{part.workdir} was begun with other images, masks or patients than config.{side} "
+                    f"{getattr(part.experiment, side)!r} holds now; what it has learned from may be among today's test "
+                    "images. Give this run another --workdir, or put back what was there"
+                )
+        results.write_json(part.workdir / LEARNED_FROM, learned)
 
 
 def load_data(experiment: plans.Experiment, data_dir: str | None, manual_dir: str | None) -> Data:
     """Load the datasets and split them; raise `ConfigError` where they lack labels that are needed."""
 
-    def read(name: str) -> Radiographs:
+    def read(name: str, folder: str | None) -> Radiographs:
         trim, negate = experiment.trim, name in experiment.negated
-        return load(name, experiment.task, experiment.image_size, data_dir, manual_dir, trim, negate)
+        return load(name, experiment.task, experiment.image_size, data_dir, manual_dir, trim, negate, folder)
 
-    source = read(experiment.source)
+    sides = {"source": (experiment.source, experiment.source_dir), "target": (experiment.target, experiment.target_dir)}
+    if experiment.target is None:
+        del sides["target"]
+    folders_first = sorted(sides, key=lambda side: sides[side][1] is None)  # what is wrong with those is told at once
+    loaded = {side: read(*sides[side]) for side in folders_first}
+    source, target = loaded["source"], loaded.get("target")
+    _require_labels(experiment, source, target)
+    source = source.with_masks()
+    source_split = splits.split(source.ids, experiment.fold, experiment.seed, source.patients)
+    if target is None:
+        return Data(source, source_split, None, None, np.zeros(0, bool))
+    target_split = splits.split(target.ids, experiment.fold, experiment.seed, target.patients)
+    data = Data(source, source_split, target, target_split, _labelled(experiment, target, target_split.train))
+    _require_labels_kept(experiment, data)
+    return data
+
+
+def _labelled(experiment: plans.Experiment, target: Radiographs, rows: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Return which of the training images, `rows`, keep their label: a share of those that have one."""
+    having = rows[target.has_mask[rows]]
+    some = target[having]
+    return np.isin(rows, having[splits.labelled(some.ids, experiment.label_frac, experiment.seed, some.patients)])
+
+
+def _require_labels(experiment: plans.Experiment, source: Radiographs, target: Radiographs | None) -> None:
+    """Raise `ConfigError` where labels that are needed are not there."""
     if source.masks is None:
         raise config.ConfigError(f"config.source {source.name!r} has no labels for {experiment.task}")
-    source_split = splits.split(source.ids, experiment.fold, experiment.seed)
-    if experiment.target is None:
-        return Data(source, source_split, None, None, np.zeros(0, bool))
-    target = read(experiment.target)
-    if target.masks is None:
-        if experiment.label_frac > 0:
+    having = source.with_masks()
+    people = set(having.patients or having.ids)
+    if len(people) < splits.FOLDS:
+        raise config.ConfigError(
+            f"config.source {source.name!r}: expected masks for {experiment.task} of at least {splits.FOLDS} images, "
+            f"each of another patient where these are known; found {len(people)}"
+        )
+    if target is None or target.masks is not None:
+        return
+    if experiment.label_frac > 0:
+        raise config.ConfigError(
+            f"config.target {target.name!r} has no labels for {experiment.task}; config.label_frac must be 0, "
+            f"found {experiment.label_frac}"
+        )
+    logging.warning("%s has no labels for %s: its results are qualitative", target.name, experiment.task)
+
+
+def _require_labels_kept(experiment: plans.Experiment, data: Data) -> None:
+    """Raise `ConfigError` where a share of the target's labels is asked for, and those there are do not go round."""
+    if experiment.label_frac == 0:
+        return
+    train, validation, _ = data.target_split
+    for rows, found, what in (
+        (train, data.labelled.sum(), "train"),
+        (validation, len(data.judges()), "choose the epoch"),
+    ):
+        if not found:
+            some = ", ".join(data.target.ids[row] for row in rows[:3])
             raise config.ConfigError(
-                f"config.target {target.name!r} has no labels for {experiment.task}; config.label_frac must be 0, "
-                f"found {experiment.label_frac}"
+                f"config.target {data.target.name!r}: expected masks for {experiment.task} among the {len(rows)} "
+                f"images that {what}, found none; draw some, of {some} say, or take another config.fold"
             )
-        logging.warning("%s has no labels for %s: its results are qualitative", target.name, experiment.task)
-    target_split = splits.split(target.ids, experiment.fold, experiment.seed)
-    training_ids = [target.ids[index] for index in target_split.train]
-    labelled = splits.labelled(training_ids, experiment.label_frac, experiment.seed)
-    return Data(source, source_split, target, target_split, labelled)

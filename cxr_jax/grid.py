@@ -29,8 +29,7 @@ def train(
     others have ended.
     """
     for cell in cells:
-        for part in cell.parts:
-            experiment.claim(part.workdir, part.experiment)
+        experiment.require_own(cell)
     missing = [cell for cell in cells if not (cell.workdir / FILE).exists()]
     for cell in {(cell.experiment.task, cell.experiment.label_frac): cell for cell in missing}.values():
         experiment.load_data(cell.experiment, data_dir, manual_dir)

@@ -87,6 +87,8 @@ class Experiment:
     transfer: Transfer | None = None
     adaptation: SegmenterTraining | None = None  # of a baseline, on the target's labels: fine-tuning, from scratch
     self_training: SegmenterTraining | None = None  # of M_A after a transfer, on its own masks
+    source_dir: str | None = None  # the folder of a source, and
+    target_dir: str | None = None  # that of a target, that is a `radiograph_folder`
 
     @property
     def stage(self) -> str:
@@ -127,6 +129,7 @@ class Table1:
     pretraining: SegmenterTraining
     critics: Mapping[str, Critic]  # by the names of the segmenters that learn against one
     together: int  # cells of a segmenter that train at once, over the leading axis of one program; on a CPU always 1
+    source_dir: str | None = None  # the folder of a source that is a `radiograph_folder`
 
     def experiments(self) -> dict[str, Experiment]:
         """Return the experiment of each cell of the grid by the name of its folder."""
@@ -146,6 +149,7 @@ class Table1:
                 augmentation=self.augmentation,
                 pretraining=self.pretraining,
                 critic=self.critics.get(name),
+                source_dir=self.source_dir,
             )
             for name, sizes in self.segmenters.items()
             for task, fold, seed in itertools.product(self.tasks, self.folds, self.seeds)

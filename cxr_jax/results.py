@@ -64,7 +64,7 @@ def write(
 
 
 class Tested(NamedTuple):
-    """A model's masks of test images, its scores (None where there are no labels), and which masks are plausible."""
+    """A model's masks of test images, the scores of those with labels (None without any), and what is plausible."""
 
     images: Radiographs
     masks: Bool[np.ndarray, "n h w 1"]
@@ -80,7 +80,8 @@ def _test(predictor: inference.Predictor, images: Radiographs, shape: Shape) -> 
         "images": len(images),
         "per_image": dict(zip(images.ids, found, strict=True)),
     }
-    return Tested(images, masks, None if images.masks is None else inference.scores(predictor, images), plausible)
+    known = images.with_masks()
+    return Tested(images, masks, inference.scores(predictor, known) if len(known) else None, plausible)
 
 
 def _cases(test: Tested) -> list[run_report.Case]:
@@ -91,7 +92,7 @@ def _cases(test: Tested) -> list[run_report.Case]:
         run_report.Case(
             name,
             picture,
-            {metric: values["per_image"][name] for metric, values in scores.items()},
+            {metric: values["per_image"][name] for metric, values in scores.items() if name in values["per_image"]},
             test.plausible["per_image"][name],
         )
         for name, picture in zip(test.images.ids, drawn, strict=True)
@@ -126,9 +127,10 @@ def overlays(test: Tested, path: Path) -> None:
     order = np.arange(len(test.images))
     groups = np.split(order, range(COLUMNS, len(order), COLUMNS))
     if test.scores is not None:
-        order = np.argsort(list(test.scores["jaccard"]["per_image"].values()))[::-1]
+        scored = np.flatnonzero(test.images.has_mask)
+        order = scored[np.argsort(list(test.scores["jaccard"]["per_image"].values()))[::-1]]
         middle = len(order) // 2
-        groups = [order[:4], order[middle - 2 : middle + 2], order[-4:]]
+        groups = [order[:4], order[max(0, middle - 2) : middle + 2], order[-4:]]
     drawn = pictures.outlined(test.images.images, test.masks, test.images.masks)
     pictures.save(pictures.grid([drawn[group] for group in groups]), path)
 

@@ -4,7 +4,6 @@ The paper has no such stage. It needs no label either: what the transfer does we
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,7 @@ def taught(
         drawn = np.asarray(evaluation.in_batches(draw, target.images[rows]))
         masks[rows] = np.where(labelled[rows, None, None, None], masks[rows], drawn)
         kept[part] = rows[_usable(drawn, labelled[rows], shape, f"{target.name}, {part}")]
-    return replace(target, masks=masks), Split(**kept, test=split.test[:0])
+    return target.with_other_masks(masks), Split(**kept, test=split.test[:0])
 
 
 def record(folder: Path, split: Split, labelled: Bool[np.ndarray, " n"]) -> None:

@@ -146,7 +146,7 @@ class Transfers:
         values = {"cycle_jaccard": float(np.mean(cycle["jaccard"]))}
         if job.experiment.label_frac == 0:
             return values | {"score": values["cycle_jaccard"]}
-        direct = evaluation.overlap(partial(self.views.segment_target, model), job.target.validation)
+        direct = evaluation.overlap(partial(self.views.segment_target, model), job.target.validation.with_masks())
         return values | {"score": float(np.mean(direct["jaccard"]))}
 
 

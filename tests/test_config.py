@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from configs import segmentation, transfer
+from configs import segmentation, table1, table2, transfer
 from cxr_jax import config
 
 PRESETS = ["", "small", "small_augmented", "phantom"]
@@ -66,6 +66,19 @@ def test_the_paper_protocol_is_the_default():
         ("augmentation.scale", (1.2, 0.8), "config.augmentation.scale must be in"),
         ("augmentation.scale", 0.8, "config.augmentation.scale must be 2 numbers"),
         ("negated", ("jrst",), "config.negated must be one of jsrt, montgomery"),
+        ("target", "radiograph_folder", "config.target is 'radiograph_folder', which config.target_dir must say where"),
+        ("source", "radiograph_folder", "config.source is 'radiograph_folder', which config.source_dir must say where"),
+        (
+            "target_dir",
+            "/x",
+            "config.target_dir is '/x'; with it config.target must be 'radiograph_folder', found 'mon",
+        ),
+        (
+            "source_dir",
+            "/x",
+            "config.source_dir is '/x'; with it config.source must be 'radiograph_folder', found 'jsr",
+        ),
+        ("target_dir", 3, "config.target_dir must be a str, found 3"),
         ("colour", 3, "config.colour is unknown; the fields of config are method, seed"),
     ],
 )
@@ -102,3 +115,25 @@ def test_differences_name_the_fields():
 def test_unknown_preset():
     with pytest.raises(ValueError, match=r"unknown preset 'tiny'"):
         transfer.get_config("tiny")
+
+
+def test_a_folder_is_named_in_every_config():
+    for module in (segmentation, transfer, table2):
+        plain = module.get_config("phantom")
+        plain.update(target="radiograph_folder", target_dir="/images")
+        plan = config.parse(plain)
+        cells = plan.experiments().values() if module is table2 else [plan]
+        assert {(cell.source_dir, cell.target_dir) for cell in cells} == {(None, "/images")}
+    plain = table1.get_config("phantom")
+    plain.update(source="radiograph_folder", source_dir="/images")
+    assert {cell.source_dir for cell in config.parse(plain).experiments().values()} == {"/images"}
+    plain.source = "phantom/a"
+    with pytest.raises(config.ConfigError, match=r"config.source_dir is '/images'; with it config.source must be"):
+        config.parse(plain)
+
+
+def test_a_config_from_before_there_were_folders_is_one_without():
+    stored = config.to_json(config.parse(transfer.get_config()))
+    older = {name: value for name, value in stored.items() if name not in ("source_dir", "target_dir")}
+    assert config.differences(older, stored) == []
+    assert config.parse(older) == config.parse(stored)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import tiny
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -34,6 +36,18 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         (["--config=configs/transfer.py", "--config.label_frac=half"], "half"),
         (["--config=configs/transfer.py", "--config.segmenter.name=vnet"], "segnet, invertednet, scan; found 'vnet'"),
         (["--config=configs/table1.py", "--config.folds=(0,5)"], "config.fold must be in [0, 4], found 5"),
+        (
+            ["--config=configs/transfer.py", "--config.target_dir=/x"],
+            "with it config.target must be 'radiograph_folder'",
+        ),
+        (
+            ["--config=configs/table2.py", "--config.target=radiograph_folder"],
+            "config.target_dir must say where to find",
+        ),
+        (
+            ["--config=configs/table1.py", "--config.source=radiograph_folder", "--config.source_dir=/x"],
+            "it is not there",
+        ),
         (["--config=configs/transfer.py", "0.5"], "unexpected arguments: 0.5"),
         (["--config=configs/transfer.py", "--mode=dream"], "train|evaluate"),
     ],
@@ -94,3 +108,24 @@ def test_a_killed_process_continues_and_ends_as_if_it_had_not_been(tmp_path, tfd
     for stage in ("pretraining", "warmup", "transfer"):
         log = f"{stage}/scalars.jsonl"
         assert (tmp_path / "parts" / log).read_text() == (tmp_path / "whole" / log).read_text()
+
+
+@pytest.mark.slow
+def test_a_hospital_without_labels_gets_masks_and_later_scores(tmp_path, tfds_dir):
+    folder = tiny.hospital(tmp_path / "hospital", tfds_dir, patients=10)
+    words = ["--config=configs/transfer.py:phantom", "--config.image_size=32", "--config.segmenter.depth=2"]
+    words += ["--config.pretraining.epochs=2", "--config.transfer.warmup_epochs=1", "--config.transfer.epochs=1"]
+    words += ["--config.target=radiograph_folder", f"--config.target_dir={folder}", f"--workdir={tmp_path / 'run'}"]
+    words += ["--config.transfer.convergence.restarts=0", f"--data_dir={tfds_dir}"]
+    result = run(*words)
+    assert result.returncode == 0, result.stderr
+    assert f"{folder}: 20 images, masks of nothing, 10 patients" in result.stderr
+    assert "no labels; " in result.stdout
+    assert (tmp_path / "run/overlays/transfer.png").exists()
+    refused = run(*words, "--config.label_frac=0.5")
+    assert "belongs to another config" in refused.stdout + refused.stderr
+    tiny.hospital(folder, tfds_dir, masks=tiny.LUNGS, patients=10)
+    again = run(*words, "--mode=evaluate")
+    assert again.returncode == 0, again.stderr
+    test = json.loads((tmp_path / "run/results.json").read_text())["test"]
+    assert len(test["transfer"]["jaccard"]["per_image"]) == 4

@@ -1,4 +1,4 @@
-"""Reading downloaded radiographs and masks, from folders or archives, with every fault named by its file."""
+"""Reading radiographs and masks, from folders or archives, with every fault named by its file."""
 
 import io
 import os
@@ -6,15 +6,15 @@ import tarfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from re import IGNORECASE, fullmatch
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Bool, Float, UInt8
-from PIL import Image
+from jaxtyping import Bool, Float, Int32, UInt8
+from PIL import Image, ImageOps
 
 MAX_FILE_BYTES = 128 * 2**20
 MAX_TAR_BYTES = 512 * 2**20
@@ -23,30 +23,33 @@ TWELVE_BITS, SIXTEEN_BITS = 4095, 65535
 
 UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
 NOISE = ("__MACOSX/", "/._")
+DOWNLOADED = ("PNG", "GIF")  # the formats in which the datasets are published
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a TIFF tag, which Pillow heeds up to 8 bits alone
 
 
 class DownloadError(ValueError):
-    """A downloaded file that is damaged or not as expected; the message names it and says what to do."""
+    """A file that is damaged or not as expected; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A downloaded file: what errors call it, its size in bytes, and how its content is had."""
+    """A file: what errors call it, its size in bytes, how its content is had, and what to do where it is faulty."""
 
     name: str
     size: int
     load: Callable[[], bytes]
+    remedy: str = "download it again"
 
     def read(self) -> bytes:
         """Return the content; raise `DownloadError` where it is too large or cannot be read."""
         if self.size > MAX_FILE_BYTES:
             raise DownloadError(
-                f"{self.name}: expected at most {MAX_FILE_BYTES} bytes, found {self.size}; download it again"
+                f"{self.name}: expected at most {MAX_FILE_BYTES} bytes, found {self.size}; {self.remedy}"
             )
         try:
             return self.load()
         except UNREADABLE as error:
-            raise DownloadError(f"{self.name}: cannot be read ({error}); download it again") from error
+            raise DownloadError(f"{self.name}: cannot be read ({error}); {self.remedy}") from error
 
 
 def manual_folder(dl_manager: tfds.download.DownloadManager) -> Path:
@@ -65,7 +68,7 @@ def find_files(folder: Path) -> dict[str, File]:
     """
     unpacked: dict[str, File] = {}
     packed: dict[str, File] = {}
-    for path in _walk(folder):
+    for path in walk(folder):
         relative = path.relative_to(folder)
         members = _archive_reader(path)
         if members is None:
@@ -73,6 +76,19 @@ def find_files(folder: Path) -> dict[str, File]:
         else:
             packed |= {str(PurePosixPath(relative.parent, name)): file for name, file in members(path)}
     return unpacked | {name: file for name, file in packed.items() if name not in unpacked}
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder` in order, through links to folders too, each real folder once."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (path for name in sorted(names) if (path := Path(parent, name)).is_file())
 
 
 def match(files: Mapping[str, File], pattern: str) -> dict[tuple[str, ...], File]:
@@ -103,28 +119,47 @@ def read_radiograph(file: File) -> Float[np.ndarray, "h w"]:
 
     A deeper image whose values stay within 12 bits counts as 12 bits deep.
     """
-    pixels = _decode(file)
+    pixels = read_pixels(file)
     if pixels.dtype == np.uint8:
         return pixels.astype(np.float32)
     top = TWELVE_BITS if pixels.max() <= TWELVE_BITS else SIXTEEN_BITS
     return pixels.astype(np.float32) * np.float32(255 / top)
 
 
-def read_mask(file: File, shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+def read_mask(file: File, shape: tuple[int, int], formats: Sequence[str] = DOWNLOADED) -> Bool[np.ndarray, "h w"]:
     """Read a mask; raise `DownloadError` unless it is `shape` (height, width) and binary, background 0."""
-    pixels = _decode(file)
+    pixels = read_pixels(file, formats)
     if pixels.shape != shape:
         raise DownloadError(
             f"{file.name}: expected a mask of {shape[1]}x{shape[0]} pixels, found "
-            f"{pixels.shape[1]}x{pixels.shape[0]}; take mask and radiograph from the same download"
+            f"{pixels.shape[1]}x{pixels.shape[0]}, which are not its radiograph's; {file.remedy}"
         )
     mask = pixels > 0
     if (pixels[mask] != pixels.max()).any() or mask.all():
         raise DownloadError(
             f"{file.name}: expected a binary mask (0 and one other value), found the values "
-            f"{np.unique(pixels)[:5].tolist()}; download it again"
+            f"{np.unique(pixels)[:5].tolist()}; {file.remedy}"
         )
     return mask
+
+
+def read_pixels(file: File, formats: Sequence[str] = DOWNLOADED) -> UInt8[np.ndarray, "h w"] | Int32[np.ndarray, "h w"]:
+    """Decode a PNG, GIF, JPEG or TIFF to grey pixels, uint8 or (deeper than 8 bits) int32.
+
+    They are turned as their EXIF orientation says, and bright where viewers show them bright. Raises
+    `DownloadError` where that cannot be done, or the image is of none of the `formats` (Pillow's names).
+    """
+    content = file.read()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with _open(content, formats) as picture:
+                picture.verify()  # checksums, which decoding alone does not look at
+            with _open(content, formats) as picture:
+                picture.load()
+                return _grey(picture)
+    except Exception as error:  # Pillow's decoders raise many kinds for damaged files
+        raise DownloadError(f"{file.name}: not a readable image ({error}); {file.remedy}") from error
 
 
 def resize(image: np.ndarray, size: int | tuple[int, int]) -> Float[np.ndarray, "h w"]:
@@ -153,19 +188,6 @@ def _some(names: list[str], fault: str) -> str:
     if not names:
         return ""
     return f"; {len(names)} {fault}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder` in order, through links to folders too, each real folder once."""
-    seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        yield from (path for name in sorted(names) if (path := Path(parent, name)).is_file())
 
 
 def _archive_reader(path: Path) -> Callable[[Path], Iterator[tuple[str, File]]] | None:
@@ -216,24 +238,25 @@ def _member_name(archive: Path, name: str) -> str:
     return path.as_posix()
 
 
-def _decode(file: File) -> np.ndarray:
-    """Decode a PNG or GIF to grey pixels, uint8 or (deeper than 8 bits) int32."""
-    content = file.read()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with _open(content) as picture:
-                width, height = picture.size
-                if width * height > MAX_PIXELS:
-                    raise ValueError(f"{width}x{height} is more than {MAX_PIXELS} pixels")
-                picture.verify()  # checksums, which decoding alone does not look at
-            with _open(content) as picture:
-                picture.load()
-                deep = picture.mode.startswith("I")
-                return np.asarray(picture).astype(np.int32) if deep else np.asarray(picture.convert("L"))
-    except Exception as error:  # Pillow's decoders raise many kinds for damaged files
-        raise DownloadError(f"{file.name}: not a readable image ({error}); download it again") from error
+def _open(content: bytes, formats: Sequence[str]) -> Image.Image:
+    """Open an image and check, in front of decoding, that it is one picture of a bearable size."""
+    picture = Image.open(io.BytesIO(content), formats=formats)
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width}x{height} is more than {MAX_PIXELS} pixels")
+    if getattr(picture, "n_frames", 1) > 1:
+        raise ValueError(f"it holds {picture.n_frames} pictures")
+    return picture
 
 
-def _open(content: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(content), formats=("PNG", "GIF"))
+def _grey(picture: Image.Image) -> UInt8[np.ndarray, "h w"] | Int32[np.ndarray, "h w"]:
+    turned = ImageOps.exif_transpose(picture)
+    if not picture.mode.startswith(("I", "F")):
+        return np.asarray(turned.convert("L"))
+    if picture.mode == "F":
+        raise ValueError("its pixels are no whole numbers")
+    pixels = np.asarray(turned).astype(np.int32)
+    low, high = pixels.min(), pixels.max()
+    if low < 0 or high > SIXTEEN_BITS:
+        raise ValueError(f"expected whole numbers from 0 to {SIXTEEN_BITS}, found {low} to {high}")
+    return high - pixels if getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO else pixels

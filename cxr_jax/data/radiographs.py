@@ -2,21 +2,22 @@
 
 import importlib
 import zlib
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Bool, Float, Shaped, UInt8
 
 from tfds_builders.image_files import resize
+from tfds_builders.organs import ORGANS
 
-TASKS = {
-    "lungs": ("left_lung", "right_lung"),
-    "heart": ("heart",),
-    "clavicles": ("left_clavicle", "right_clavicle"),
-}
-DATASETS = ("jsrt", "montgomery", "phantom/a", "phantom/b", "phantom/a_256", "phantom/b_256")
+TASKS = ORGANS
+FOLDER = "radiograph_folder"  # the dataset that needs to be told where it lies
+DATASETS = ("jsrt", "montgomery", "phantom/a", "phantom/b", "phantom/a_256", "phantom/b_256", FOLDER)
 
 FIELD_MM = {"jsrt": 2048 * 0.175}  # side of the whole square image, where the publisher says it
 
@@ -32,8 +33,10 @@ class DatasetError(ValueError):
 class Radiographs:
     """Images of one dataset in [0, 255] and their masks in {0, 1}, in the order of their ids.
 
-    `masks` is None where the dataset has no labels for the task (Montgomery's hearts, say); `spacing` is the
-    height and width of a pixel in mm, None where the dataset's are unknown.
+    `masks` is None where the dataset has no labels for the task (Montgomery's hearts, say). Where some images have a
+    mask and others have not, `annotated` says which, and the masks of the others are blank; it is None where all are
+    alike. `spacing` is the height and width of a pixel in mm, `patients` says whose each image is, both None where that
+    is unknown.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Radiographs:
     masks: UInt8[np.ndarray, "n s s 1"] | None
     ids: tuple[str, ...]
     spacing: Float[np.ndarray, "n 2"] | None = None
+    patients: tuple[str, ...] | None = None
+    annotated: Bool[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -48,15 +53,32 @@ class Radiographs:
 
     def __getitem__(self, indices: np.ndarray) -> "Radiographs":
         """Return the radiographs at `indices`, in that order."""
-        masks, spacing = (None if part is None else part[indices] for part in (self.masks, self.spacing))
-        return Radiographs(self.name, self.images[indices], masks, tuple(self.ids[i] for i in indices), spacing)
+        arrays, names = (self.masks, self.spacing, self.annotated), (self.ids, self.patients)
+        masks, spacing, annotated = (None if part is None else part[indices] for part in arrays)
+        ids, patients = (None if part is None else tuple(part[i] for i in indices) for part in names)
+        return Radiographs(self.name, self.images[indices], masks, ids, spacing, patients, annotated)
+
+    @property
+    def has_mask(self) -> Bool[np.ndarray, " n"]:
+        """Which images have a mask."""
+        return np.full(len(self), self.masks is not None) if self.annotated is None else self.annotated
+
+    def with_masks(self) -> "Radiographs":
+        """Return those that have a mask."""
+        return self[np.flatnonzero(self.has_mask)]
+
+    def with_other_masks(self, masks: UInt8[np.ndarray, "n s s 1"] | None) -> "Radiographs":
+        """Return the same images with other masks, or with none."""
+        return replace(self, masks=masks, annotated=None)
 
     def fingerprint(self) -> str:
-        """Return a checksum of images, masks and ids: equal data, equal string."""
+        """Return a checksum of images, masks, ids and patients: equal data, equal string."""
         parts = [
             self.images.tobytes(),
             b"" if self.masks is None else self.masks.tobytes(),
             repr(self.ids).encode(),
+            b"" if self.patients is None else repr(self.patients).encode(),
+            b"" if self.annotated is None else self.annotated.tobytes(),
         ]
         checksum = 0
         for part in parts:
@@ -64,24 +86,29 @@ class Radiographs:
         return f"{checksum:08x}"
 
 
-def prepare(name: str, data_dir: str | None, manual_dir: str | None) -> tfds.core.DatasetBuilder:
+def prepare(
+    name: str, data_dir: str | None, manual_dir: str | None, folder: str | None = None
+) -> tfds.core.DatasetBuilder:
     """Return the builder of dataset `name`, preparing it in `data_dir` where that has not been done.
 
     `manual_dir` is the folder with one sub-folder of official downloads a dataset; TFDS's own default is
-    `DATA_DIR/downloads/manual`. Raises `DatasetError` where the downloads are missing or damaged.
+    `DATA_DIR/downloads/manual`. `folder` is where a `radiograph_folder` lies. Raises `DatasetError` where the downloads
+    are missing or damaged, or something is wrong with the folder.
     """
     if name not in DATASETS:
         raise DatasetError(f"unknown dataset {name!r}: expected one of {', '.join(DATASETS)}")
+    if (name == FOLDER) != (folder is not None):
+        raise DatasetError(f"expected a folder for dataset {FOLDER!r} and for no other; found {folder!r} for {name!r}")
     package = name.split("/")[0]
-    importlib.import_module(f"tfds_builders.{package}.{package}_dataset_builder")
-    builder = tfds.builder(name, data_dir=data_dir)
-    if builder.is_prepared():
-        return builder
+    module = importlib.import_module(f"tfds_builders.{package}.{package}_dataset_builder")
     downloads = tfds.download.DownloadConfig()
     if manual_dir is not None:
         downloads = tfds.download.DownloadConfig(manual_dir=Path(manual_dir) / package)
     try:
-        builder.download_and_prepare(file_format="array_record", download_config=downloads)
+        which = {} if folder is None else {"config": module.RadiographFolderConfig(folder=folder)}
+        builder = tfds.builder(name, data_dir=data_dir, **which)
+        if not builder.is_prepared():
+            builder.download_and_prepare(file_format="array_record", download_config=downloads)
     except (AssertionError, FileNotFoundError, ValueError) as error:
         raise DatasetError(f"dataset {name!r} could not be prepared: {error}") from error
     return builder
@@ -95,29 +122,56 @@ def load(
     manual_dir: str | None = None,
     trim: bool = True,
     negate: bool = False,
+    folder: str | None = None,
 ) -> Radiographs:
     """Load dataset `name` for `task`: images trimmed unless `trim` is off, resized, normalised, negated on demand."""
-    structures = TASKS[task]
-    builder = prepare(name, data_dir, manual_dir)
-    labelled = all(structure in builder.info.features for structure in structures)
-    rows = sorted(builder.as_data_source(split="train"), key=lambda row: row["id"])
-    images, masks, sides = [], [], []
-    for row in rows:
-        image = row["image"]
-        frame = body_frame(image[..., 0]) if trim else WHOLE
-        trimmed = image[frame]
-        sides.append(np.divide(trimmed.shape[:2], image.shape[:2]))
-        images.append(normalise(resize(trimmed[..., 0], image_size)))
-        if labelled:
-            union = np.any([row[structure][frame][..., 0] for structure in structures], axis=0)
-            masks.append(resize(union.astype(np.float32), image_size) >= 0.5)
+    builder = prepare(name, data_dir, manual_dir, folder)
+    structures = structures_of(task, builder.info.features)
+    loaded = [_load(row, structures, image_size, trim) for row in builder.as_data_source(split="train")]
+    ids, images, masks, sides, patients, annotated = zip(*sorted(loaded, key=itemgetter(0)), strict=True)
     return Radiographs(
-        name=name,
+        name=name if folder is None else f"{name} {folder}",
         images=np.stack([255 - image if negate else image for image in images])[..., None],
-        masks=np.stack(masks)[..., None].astype(np.uint8) if labelled else None,
-        ids=tuple(row["id"].decode() if isinstance(row["id"], bytes) else row["id"] for row in rows),
+        masks=np.stack(masks)[..., None].astype(np.uint8) if structures else None,
+        ids=ids,
         spacing=np.stack(sides) * (FIELD_MM[name] / image_size) if name in FIELD_MM else None,
+        patients=patients if "patient" in builder.info.features else None,
+        annotated=np.array(annotated) if structures and not all(annotated) else None,
     )
+
+
+def structures_of(task: str, features: Collection[str]) -> tuple[str, ...]:
+    """Return the masks whose union is that of a task: one of the task's name or one of each part, or none of either."""
+    choices = ((task,), TASKS[task])
+    return next((names for names in choices if all(name in features for name in names)), ())
+
+
+def _load(row: Mapping[str, Any], structures: Sequence[str], image_size: int, trim: bool) -> tuple[Any, ...]:
+    """Return a row's id, image, mask, sides (as shares of the whole image's) and patient, and whether it is annotated.
+
+    What it lacks is None.
+    """
+    image = row["image"]
+    frame = body_frame(image[..., 0]) if trim else WHOLE
+    trimmed = image[frame]
+    mask = None
+    if structures:
+        union = np.any([row[structure][frame][..., 0] for structure in structures], axis=0)
+        mask = resize(union.astype(np.float32), image_size) >= 0.5
+    sides = np.divide(trimmed.shape[:2], image.shape[:2])
+    annotated = all(row.get(f"has_{structure}", True) for structure in structures)
+    return (
+        _text(row["id"]),
+        normalise(resize(trimmed[..., 0], image_size)),
+        mask,
+        sides,
+        _text(row.get("patient")),
+        annotated,
+    )
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def body_frame(image: Shaped[np.ndarray, "h w"]) -> tuple[slice, slice]:

@@ -1,4 +1,7 @@
-"""Folds, splits and label fractions. All depend on ids and a seed alone, never on the order of the data."""
+"""Folds, splits and label fractions. All depend on ids and a seed alone, never on the order of the data.
+
+Where it is known whose the images are, all of a patient go to one part: images of one person are too alike to test on.
+"""
 
 import zlib
 from collections.abc import Sequence
@@ -18,18 +21,29 @@ class Split(NamedTuple):
     test: Int[np.ndarray, " k"]
 
 
-def folds(ids: Sequence[str], seed: int) -> list[Int[np.ndarray, " k"]]:
-    """Return five disjoint folds of indices whose sizes differ by one at most."""
+def folds(ids: Sequence[str], seed: int, patients: Sequence[str] | None = None) -> list[Int[np.ndarray, " k"]]:
+    """Return five disjoint folds of indices whose sizes differ by one at most.
+
+    With `patients`, the patient of each id, nobody is in two folds, whose sizes are as equal as that allows.
+    """
     if len(set(ids)) != len(ids) or len(ids) < FOLDS:
         raise ValueError(f"expected at least {FOLDS} ids, each once, found {len(ids)} ({len(set(ids))} distinct)")
-    return np.array_split(_shuffled(ids, seed, "folds"), FOLDS)
+    if patients is None:
+        return np.array_split(_shuffled(ids, seed, "folds"), FOLDS)
+    groups = _by_patient(patients, seed, "folds")
+    if len(groups) < FOLDS:
+        raise ValueError(f"expected the images of at least {FOLDS} patients, found {len(groups)}")
+    parts = [[] for _ in range(FOLDS)]
+    for rows in sorted(groups, key=len, reverse=True):
+        min(parts, key=len).extend(rows)
+    return [np.array(part) for part in parts]
 
 
-def split(ids: Sequence[str], fold: int, seed: int) -> Split:
+def split(ids: Sequence[str], fold: int, seed: int, patients: Sequence[str] | None = None) -> Split:
     """Return the split that tests on `fold` and validates on the next one (paper, section V-B)."""
     if not 0 <= fold < FOLDS:
         raise ValueError(f"fold must be 0 to {FOLDS - 1}, found {fold}")
-    parts = folds(ids, seed)
+    parts = folds(ids, seed, patients)
     validation = (fold + 1) % FOLDS
     rest = [part for index, part in enumerate(parts) if index not in (fold, validation)]
     return Split(np.sort(np.concatenate(rest)), np.sort(parts[validation]), np.sort(parts[fold]))
@@ -40,18 +54,32 @@ def training_share(count: int) -> int:
     return max(1, count * (FOLDS - 2) // FOLDS)
 
 
-def labelled(ids: Sequence[str], label_frac: float, seed: int) -> Bool[np.ndarray, " n"]:
+def labelled(
+    ids: Sequence[str], label_frac: float, seed: int, patients: Sequence[str] | None = None
+) -> Bool[np.ndarray, " n"]:
     """Return which of the training images `ids` keep their label.
 
     The fractions are nested (what is labelled at 5 % is labelled at 10 %), and any fraction above 0 keeps at
-    least one label.
+    least one label. With `patients`, all images of a patient keep theirs or none does: of as few patients as make up
+    the fraction.
     """
     if not 0 <= label_frac <= 1:
         raise ValueError(f"label_frac must be in [0, 1], found {label_frac}")
     count = max(1, round(label_frac * len(ids))) if label_frac > 0 else 0
     kept = np.zeros(len(ids), bool)
-    kept[_shuffled(ids, seed, "labels")[:count]] = True
+    if patients is None:
+        kept[_shuffled(ids, seed, "labels")[:count]] = True
+        return kept
+    for rows in _by_patient(patients, seed, "labels"):
+        if kept.sum() < count:
+            kept[rows] = True
     return kept
+
+
+def _by_patient(patients: Sequence[str], seed: int, purpose: str) -> list[Int[np.ndarray, " k"]]:
+    """Return each patient's indices, patients in a random order that does not depend on the order of the data."""
+    names = sorted(set(patients))
+    return [np.flatnonzero(np.asarray(patients) == names[number]) for number in _shuffled(names, seed, purpose)]
 
 
 def _shuffled(ids: Sequence[str], seed: int, purpose: str) -> Int[np.ndarray, " n"]:

@@ -1,9 +1,15 @@
 """Loading prepared datasets: trimming, normalising, tasks."""
 
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from cxr_jax.data import radiographs
+from cxr_jax.data import radiographs, splits
+from tests import tiny
+from tfds_builders.radiograph_folder import folder as folders
 
 
 def test_body_frame_drops_black_borders():
@@ -85,3 +91,82 @@ def test_nothing_in_the_manual_directory(tmp_path, name):
     with pytest.raises(radiographs.DatasetError, match=f"dataset '{name}' could not be prepared"):
         radiographs.load(name, "lungs", 32, str(tmp_path / "data"), str(tmp_path / "manual"))
     assert not list((tmp_path / "data").rglob("*.array_record*"))
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory, tfds_dir):
+    """Return a folder with images of scanner b, 128x128, masks of both lungs, and two images a patient."""
+    return tiny.hospital(tmp_path_factory.mktemp("hospital"), tfds_dir, masks=tiny.LUNGS, patients=10)
+
+
+def load_folder(folder, tfds_dir, task="lungs"):
+    return radiographs.load("radiograph_folder", task, 32, tfds_dir, folder=str(folder))
+
+
+def test_a_folder_is_loaded_as_what_is_in_it(phantoms, hospital, tfds_dir):
+    data = load_folder(hospital, tfds_dir)
+    assert data.name == f"radiograph_folder {hospital}"
+    assert list(data.ids) == sorted(path.stem for path in hospital.glob("images/*"))
+    same = phantoms["lungs"][np.array([phantoms["lungs"].ids.index(name) for name in data.ids])]
+    assert np.abs(data.images.astype(int) - same.images).mean() < 12  # enlarged, and shrunk again
+    assert (data.masks != same.masks).mean() < 0.03
+    assert data.patients == tuple(str(index % 10) for index in range(20))
+    assert data[np.array([3, 1])].patients == ("3", "1")
+    assert load_folder(hospital, tfds_dir, "heart").masks is None
+
+
+def test_some_images_have_masks_and_others_not(hospital, tmp_path, tfds_dir):
+    whole = load_folder(hospital, tfds_dir)
+    shutil.copytree(hospital, tmp_path / "some")
+    for path in tmp_path.glob("some/masks/*/*"):
+        if path.stem in whole.ids[5:]:
+            path.unlink()
+    some = load_folder(tmp_path / "some", tfds_dir)
+    assert whole.annotated is None
+    np.testing.assert_array_equal(some.has_mask, np.arange(20) < 5)
+    np.testing.assert_array_equal(some.masks[:5], whole.masks[:5])
+    assert not some.masks[5:].any()
+    assert some.with_masks().ids == whole.ids[:5]
+    assert some[np.array([4, 9])].has_mask.tolist() == [True, False]
+    assert some.fingerprint() != dataclasses.replace(some, annotated=None).fingerprint()
+    assert not some.with_other_masks(None).has_mask.any()
+    assert len(whole.with_masks()) == 20
+
+
+def test_patients_are_part_of_the_fingerprint(hospital, tfds_dir):
+    data = load_folder(hospital, tfds_dir)
+    assert data.fingerprint() != dataclasses.replace(data, patients=None).fingerprint()
+
+
+def test_one_mask_of_both_lungs_does_as_well(hospital, tmp_path, tfds_dir):
+    shutil.copytree(hospital / "images", tmp_path / "images")
+    (tmp_path / "masks/lungs").mkdir(parents=True)
+    for path in hospital.glob("images/*"):
+        left, right = (np.asarray(Image.open(hospital / "masks" / side / path.name)) for side in tiny.LUNGS)
+        Image.fromarray(left | right).save(tmp_path / "masks/lungs" / path.name)
+    one, two = load_folder(tmp_path, tfds_dir), load_folder(hospital, tfds_dir)
+    np.testing.assert_array_equal(one.masks, two.masks)
+    assert one.patients is None
+
+
+def test_tasks_and_features():
+    features = ("left_lung", "right_lung", "heart", "clavicles", "left_clavicle")
+    assert radiographs.structures_of("lungs", features) == tiny.LUNGS
+    assert radiographs.structures_of("heart", features) == ("heart",)
+    assert radiographs.structures_of("clavicles", features) == ("clavicles",)
+    assert radiographs.structures_of("clavicles", features[:3]) == ()
+
+
+def test_what_is_wrong_with_a_folder_is_a_dataset_error(tmp_path, tfds_dir):
+    with pytest.raises(
+        radiographs.DatasetError, match=r"'radiograph_folder' could not be prepared: .*: 1 fault:\n  it is not there"
+    ):
+        load_folder(tmp_path / "nowhere", tfds_dir)
+    with pytest.raises(radiographs.DatasetError, match=r"expected a folder for dataset 'radiograph_folder'"):
+        radiographs.load("radiograph_folder", "lungs", 32, tfds_dir)
+    with pytest.raises(radiographs.DatasetError, match=r"found '/some' for 'phantom/b'"):
+        radiographs.load("phantom/b", "lungs", 32, tfds_dir, folder="/some")
+
+
+def test_a_folder_holds_at_least_what_splitting_needs():
+    assert folders.LEAST == splits.FOLDS

@@ -1,0 +1,1 @@
+"""Any folder of chest radiographs, with or without masks."""

@@ -1,0 +1,265 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfds_builders.radiograph_folder import folder as folders
+from tfds_builders.radiograph_folder.folder import FolderError
+
+STEMS = [f"patient_{number:02}" for number in range(6)]
+LEFT, RIGHT = "masks/left_lung", "masks/right_lung"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder with six radiographs, their masks of both lungs, and whose they are."""
+    root = tmp_path / "hospital"
+    for number, stem in enumerate(STEMS):
+        save(root / f"images/{stem}.png", gradient() + np.uint8(number))
+        for side, columns in ((LEFT, slice(24, 36)), (RIGHT, slice(4, 16))):
+            save(root / side / f"{stem}.png", drawing(columns))
+    write_patients(root, {stem: stem for stem in STEMS})
+    return root
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def gradient():
+    return np.tile(np.arange(40, dtype=np.uint8) * 5, (50, 1))
+
+
+def drawing(columns):
+    mask = np.zeros((50, 40), np.uint8)
+    mask[10:40, columns] = 255
+    return mask
+
+
+def write_patients(root, patients, separator=",", head="image,patient", encoding="utf-8"):
+    lines = [head.replace(",", separator), *(f"{image}{separator}{who}" for image, who in patients.items())]
+    (root / "patients.csv").write_text("\n".join(lines) + "\n", encoding=encoding)
+
+
+def assert_refused(root, *messages):
+    with pytest.raises(FolderError) as caught:
+        folders.read(root)
+    for message in messages:
+        assert message in str(caught.value)
+    assert f"{len(messages)} fault" in str(caught.value)
+    assert "Expected is a folder like this" in str(caught.value)
+
+
+def test_all_parts_are_found(folder):
+    contents = folders.read(folder)
+    assert list(contents.images) == STEMS
+    assert {name: list(masks) for name, masks in contents.masks.items()} == {"left_lung": STEMS, "right_lung": STEMS}
+    assert contents.patients == {stem: stem for stem in STEMS}
+    assert contents.images[STEMS[0]].read() == (folder / f"images/{STEMS[0]}.png").read_bytes()
+    assert str(contents) == f"{folder}: 6 images, masks of left_lung (6), right_lung (6), 6 patients"
+
+
+def test_images_may_lie_in_the_folder_itself_and_below_it(folder):
+    whole = folders.read(folder).checksum()
+    for number, path in enumerate(sorted((folder / "images").iterdir())):
+        below = folder / f"ward {number % 2}" / path.name
+        below.parent.mkdir(exist_ok=True)
+        path.rename(below)
+    (folder / "images").rmdir()
+    assert folders.read(folder).checksum() == whole
+    shutil.rmtree(folder / "masks")
+    (folder / "patients.csv").unlink()
+    contents = folders.read(folder)
+    assert (list(contents.images), contents.masks, contents.patients) == (STEMS, {}, None)
+
+
+def test_what_systems_leave_behind_and_notes_are_passed_over(folder):
+    before = folders.read(folder).checksum()
+    for name in (".DS_Store", "._patient_00.png", "Thumbs.db", "README.txt", "__MACOSX/x.png", ".cache/y.png"):
+        (folder / "images" / name).parent.mkdir(exist_ok=True)
+        (folder / "images" / name).write_bytes(b"noise")
+    (folder / "masks/.DS_Store").write_bytes(b"noise")
+    assert folders.read(folder).checksum() == before
+
+
+def test_suffixes_in_any_case(folder):
+    path = folder / f"images/{STEMS[0]}.png"
+    path.rename(path.with_suffix(".PNG"))
+    assert list(folders.read(folder).images) == STEMS
+
+
+def test_nothing_there(tmp_path):
+    assert_refused(tmp_path / "nowhere", "it is not there, or no folder")
+    assert_refused(tmp_path, "expected at least 5 images, to train, to validate and to test; found 0")
+
+
+def test_too_few_images_or_patients(folder):
+    write_patients(folder, {stem: f"twin {number // 2}" for number, stem in enumerate(STEMS)})
+    assert_refused(
+        folder, "expected at least 5 images of different patients, to train, to validate and to test; found 3"
+    )
+    for stem in STEMS[:2]:
+        for path in folder.rglob(f"{stem}.png"):
+            path.unlink()
+    (folder / "patients.csv").unlink()
+    assert_refused(folder, "expected at least 5 images, to train, to validate and to test; found 4")
+
+
+def test_two_images_of_one_name(folder):
+    save(folder / f"images/again/{STEMS[2]}.jpg", gradient())
+    assert_refused(
+        folder,
+        f"images/again/{STEMS[2]}.jpg: expected names that differ, images/{STEMS[2]}.png is called '{STEMS[2]}' too",
+    )
+
+
+def test_files_of_other_kinds_among_the_images(folder):
+    (folder / "images/scan.dcm").write_bytes(b"")
+    (folder / "images/IM0001").write_bytes(b"")
+    kinds = "expected .png, .tif, .tiff, .jpg, .jpeg; convert it, or take it out of the folder"
+    assert_refused(folder, f"images/scan.dcm: {kinds}", f"images/IM0001: {kinds}")
+
+
+def test_some_images_may_have_masks_and_others_not(folder):
+    for stem in STEMS[2:]:
+        for side in (LEFT, RIGHT):
+            (folder / side / f"{stem}.png").unlink()
+    save(folder / f"masks/heart/{STEMS[5]}.png", drawing(slice(20, 30)))
+    masks = {name: list(files) for name, files in folders.read(folder).masks.items()}
+    assert masks == {"heart": [STEMS[5]], "left_lung": STEMS[:2], "right_lung": STEMS[:2]}
+
+
+def test_masks_without_image_or_without_their_other_half_are_all_named(folder):
+    (folder / LEFT / f"{STEMS[1]}.png").rename(folder / LEFT / "nobody.png")
+    (folder / RIGHT / f"{STEMS[4]}.png").unlink()
+    assert_refused(
+        folder,
+        "masks/left_lung/nobody.png: there is no image of that name",
+        "masks/left_lung/nobody.png: there is no masks/right_lung/nobody.png; a blank one says that it cannot be seen",
+        f"masks/right_lung/{STEMS[1]}.png: there is no masks/left_lung/{STEMS[1]}.png",
+        f"masks/left_lung/{STEMS[4]}.png: there is no masks/right_lung/{STEMS[4]}.png",
+    )
+
+
+def test_masks_of_unknown_structures_and_kinds(folder):
+    save(folder / "masks/lung/a.png", drawing(slice(2, 9)))
+    save(folder / "masks/a.png", drawing(slice(2, 9)))
+    save(folder / "masks/heart/a.jpg", drawing(slice(2, 9)))
+    structures = "STRUCTURE one of lungs, left_lung, right_lung, heart, clavicles, left_clavicle, right_clavicle"
+    assert_refused(
+        folder,
+        f"masks/lung/a.png: expected masks/STRUCTURE/a.png, {structures}",
+        f"masks/a.png: expected masks/STRUCTURE/a.png, {structures}",
+        "masks/heart/a.jpg: expected .png, .tif, .tiff, which keep a mask's edge as it is",
+    )
+
+
+def test_structures_that_cannot_stand_together(folder):
+    shutil.copytree(folder / LEFT, folder / "masks/lungs")
+    assert_refused(folder, "masks/lungs and masks/left_lung: expected masks of the one or the other, found both")
+    shutil.rmtree(folder / LEFT)
+    shutil.rmtree(folder / "masks/lungs")
+    assert_refused(folder, "masks/right_lung without masks/left_lung; masks of both in one go to masks/lungs")
+
+
+def test_one_message_holds_twenty_faults_and_how_many_more_there_are(folder):
+    for number in range(30):
+        save(folder / f"masks/heart/nobody{number:02}.png", drawing(slice(2, 9)))
+    with pytest.raises(FolderError, match=r"30 faults:\n(.*\n){20}  \.\.\. and 10 more\n"):
+        folders.read(folder)
+
+
+def test_files_that_are_too_large(folder, monkeypatch):
+    size = (folder / f"images/{STEMS[3]}.png").stat().st_size
+    save(folder / f"images/{STEMS[3]}.png", np.random.default_rng(0).integers(0, 255, (50, 40), np.uint8))
+    monkeypatch.setattr(folders, "MAX_FILE_BYTES", 2 * size)
+    assert_refused(folder, f"images/{STEMS[3]}.png: expected at most {2 * size} bytes, found")
+
+
+def test_names_that_cannot_be_printed(folder):
+    for path in folder.rglob(f"{STEMS[0]}.png"):
+        path.rename(path.with_stem("two\nlines"))
+    patients = {stem: stem for stem in STEMS[1:]} | {'"two\nlines"': "a"}
+    write_patients(folder, patients)
+    with pytest.raises(FolderError, match=r"3 faults:\n  'images/two\\nlines.png': expected a name of printable"):
+        folders.read(folder)
+
+
+@pytest.mark.parametrize(
+    "how", [{"separator": ";"}, {"encoding": "utf-8-sig"}, {"head": " image , patient , age"}], ids=str
+)
+def test_tables_as_spreadsheets_write_them(folder, how):
+    write_patients(folder, {f"{stem}.png" if "0" in stem else stem: f" Ä{stem} " for stem in STEMS}, **how)
+    assert folders.read(folder).patients == {stem: f"Ä{stem}" for stem in STEMS}
+
+
+def test_names_with_points_and_umlauts_are_matched(folder):
+    uid = "1.2.840.113.7"
+    for path in folder.rglob(f"{STEMS[0]}.png"):
+        path.rename(path.with_name(f"{uid}.png"))
+    for path in folder.rglob(f"{STEMS[1]}.png"):
+        path.rename(path.with_name("Mu\u0308ller.png"))  # as a Mac writes it
+    write_patients(folder, {uid: "a", "M\u00fcller": "b"} | {stem: stem for stem in STEMS[2:]})
+    assert folders.read(folder).patients[uid] == "a"
+    assert folders.read(folder).patients["M\u00fcller"] == "b"
+
+
+def test_a_table_that_does_not_fit_the_images(folder):
+    write_patients(folder, {stem: stem for stem in STEMS[:-1]} | {"somebody.png": "x", f"{STEMS[0]}.png": "y"})
+    assert_refused(
+        folder,
+        "patients.csv: there is no image 'somebody'",
+        f"patients.csv: expected one patient of '{STEMS[0]}', found '{STEMS[0]}' and 'y'",
+        f"patients.csv: says nothing of image '{STEMS[-1]}'",
+    )
+    write_patients(folder, {stem: stem for stem in STEMS[:-1]} | {STEMS[-1]: ""})
+    assert_refused(folder, f"patients.csv: expected one patient of '{STEMS[-1]}', found None and ''")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected the columns image and patient in its first line, found []"),
+        (b"file,person\na,b\n", "expected the columns image and patient in its first line, found ['file', 'person']"),
+        (b"image,patient\nM\xfcller,b\n", "can't decode byte"),
+        (b'image,patient\n"a,b\n', "unexpected end of data"),
+    ],
+)
+def test_a_table_that_cannot_be_read(folder, content, message):
+    (folder / "patients.csv").write_bytes(content)
+    assert_refused(folder, message)
+
+
+def test_the_table_is_found_in_any_case(folder):
+    (folder / "patients.csv").rename(folder / "Patients.CSV")
+    assert folders.read(folder).patients is not None
+
+
+def test_a_checksum_tells_contents_apart_and_not_places(folder):
+    before = folders.read(folder).checksum()
+    moved = folder.rename(folder.with_name("moved"))
+    assert folders.read(moved).checksum() == before
+    seen = {before}
+    image, mask = moved / f"images/{STEMS[0]}.png", moved / LEFT / f"{STEMS[0]}.png"
+    for change in (
+        lambda: save(image, gradient()[::-1].copy() + np.uint8(3)),
+        lambda: save(mask, drawing(slice(25, 36))),
+        lambda: write_patients(moved, {stem: stem.upper() for stem in STEMS}),
+        lambda: (moved / "patients.csv").unlink(),
+        lambda: [path.rename(path.with_stem("other")) for path in moved.rglob(f"{STEMS[0]}.png")],
+        lambda: shutil.rmtree(moved / "masks"),
+    ):
+        change()
+        checksum = folders.read(moved).checksum()
+        assert checksum not in seen
+        seen.add(checksum)
+
+
+def test_a_file_that_is_not_written_to_is_read_once(folder, monkeypatch):
+    before = folders.read(folder).checksum()
+    with monkeypatch.context() as patch:
+        patch.setattr(folders._Stored, "__call__", None)
+        patch.setattr(folders, "_pairs", lambda table: [(stem, stem) for stem in STEMS])
+        assert folders.read(folder).checksum() == before
