@@ -6,7 +6,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import TracebackType
 
-from cxr_jax.reading import Radiograph, ReadError, read
+from cxr_jax.reading import ReadError, read
+from tfds_builders.radiograph_files import Radiograph
 
 SECONDS = 60.0  # a file may take
 MAX_MEMORY = 6 * 2**30  # bytes of address space

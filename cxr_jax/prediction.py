@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from cxr_jax import files, inference, measurements, pictures, reading
 from cxr_jax.isolation import IsolatedReader
+from tfds_builders import radiograph_files
 
 TABLE = "measurements.csv"
 FORMATS = {"png": ".png", "nifti": ".nii.gz"}
@@ -118,7 +119,7 @@ def find(source: Path, output: Path) -> list[Input]:
     ]
     if not paths:
         raise PredictionError(
-            f"{source} holds no radiograph: expected {', '.join(reading.SUFFIXES)}, or other DICOM files"
+            f"{source} holds no radiograph: expected {', '.join(radiograph_files.SUFFIXES)}, or other DICOM files"
         )
     stems = Counter(path.with_suffix("") for path in paths)
     found = []

@@ -14,7 +14,7 @@ from PIL import Image
 from cxr_jax import experiment, inference, prediction
 from cxr_jax.data import radiographs
 from tests import tiny
-from tests.test_reading import dicom
+from tests.samples import dicom
 
 ROOT = Path(__file__).parent.parent
 

@@ -144,22 +144,28 @@ def read_mask(file: File, shape: tuple[int, int], formats: Sequence[str] = DOWNL
 
 
 def read_pixels(file: File, formats: Sequence[str] = DOWNLOADED) -> UInt8[np.ndarray, "h w"] | Int32[np.ndarray, "h w"]:
-    """Decode a PNG, GIF, JPEG or TIFF to grey pixels, uint8 or (deeper than 8 bits) int32.
-
-    They are turned as their EXIF orientation says, and bright where viewers show them bright. Raises
-    `DownloadError` where that cannot be done, or the image is of none of the `formats` (Pillow's names).
-    """
+    """Read a PNG, GIF, JPEG or TIFF as `decode` does; raise `DownloadError` where that cannot be done."""
     content = file.read()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with _open(content, formats) as picture:
-                picture.verify()  # checksums, which decoding alone does not look at
-            with _open(content, formats) as picture:
-                picture.load()
-                return _grey(picture)
+            return decode(content, formats)
     except Exception as error:  # Pillow's decoders raise many kinds for damaged files
         raise DownloadError(f"{file.name}: not a readable image ({error}); {file.remedy}") from error
+
+
+def decode(content: bytes, formats: Sequence[str]) -> UInt8[np.ndarray, "h w"] | Int32[np.ndarray, "h w"]:
+    """Return grey pixels, uint8 or (deeper than 8 bits) int32, of an image in one of the `formats` (Pillow's names).
+
+    They are turned as their EXIF orientation says, and bright where viewers show them bright; of colours they are the
+    luminance (ITU-R 601), of which at 16 bits a colour the upper 8 count. Raises what Pillow raises, which is of many
+    kinds.
+    """
+    with _open(content, formats) as picture:
+        picture.verify()  # checksums, which decoding alone does not look at
+    with _open(content, formats) as picture:
+        picture.load()
+        return _grey(picture)
 
 
 def resize(image: np.ndarray, size: int | tuple[int, int]) -> Float[np.ndarray, "h w"]:
@@ -243,9 +249,9 @@ def _open(content: bytes, formats: Sequence[str]) -> Image.Image:
     picture = Image.open(io.BytesIO(content), formats=formats)
     width, height = picture.size
     if width * height > MAX_PIXELS:
-        raise ValueError(f"{width}x{height} is more than {MAX_PIXELS} pixels")
+        raise ValueError(f"expected at most {MAX_PIXELS} pixels, found {width}x{height}")
     if getattr(picture, "n_frames", 1) > 1:
-        raise ValueError(f"it holds {picture.n_frames} pictures")
+        raise ValueError(f"expected one image, found {picture.n_frames} frames or pages")
     return picture
 
 

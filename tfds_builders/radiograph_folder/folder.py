@@ -10,13 +10,14 @@ from functools import cache
 from itertools import permutations
 from pathlib import Path
 
-from tfds_builders.image_files import MAX_FILE_BYTES, File, walk
+from tfds_builders.image_files import MAX_FILE_BYTES, DownloadError, File, walk
 from tfds_builders.organs import ORGANS
+from tfds_builders.radiograph_files import HEAD, SUFFIXES, is_one, read_patient
 
 IMAGES, MASKS, PATIENTS = "images", "masks", "patients.csv"
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
-SUFFIXES = (*MASK_SUFFIXES, ".jpg", ".jpeg")
 NOTES = (".csv", ".db", ".html", ".ini", ".json", ".md", ".pdf", ".txt", ".xlsx", ".xml")  # beside images: passed over
+INDEX = "DICOMDIR"  # passed over too: what a DICOM medium holds
 STRUCTURES = tuple(dict.fromkeys(name for organ, parts in ORGANS.items() for name in (organ, *parts)))
 LEAST = 5  # images, or patients: one for each fold
 SHOWN = 20  # faults in a message
@@ -26,7 +27,8 @@ LAYOUT = f"""\
 Expected is a folder like this, of which only the images are needed:
   {IMAGES}/**/STEM.png         radiographs ({", ".join(SUFFIXES)}); they may lie in the folder itself, too
   {MASKS}/STRUCTURE/STEM.png   masks of {", ".join(STRUCTURES)}, of all or some images
-  {PATIENTS}               whose the images are: a line "image,patient", then one for each image"""
+  {PATIENTS}               whose the images are: a line "image,patient", then one for each image; where all are
+                             DICOM files that say it, it need not be there"""
 
 
 class FolderError(ValueError):
@@ -77,7 +79,7 @@ class _Stored:
 
 
 def read(folder: Path) -> Contents:
-    """Return what is in a folder, by names and `patients.csv` alone; raise `FolderError` with all that is wrong."""
+    """Return what is in a folder; raise `FolderError` with all that is wrong, as far as no pixels are looked at."""
     if not folder.is_dir():
         raise FolderError(folder, ["it is not there, or no folder"])
     faults: list[str] = []
@@ -98,13 +100,13 @@ def _images(folder: Path, faults: list[str]) -> Iterator[tuple[str, File]]:
     root = folder / IMAGES if (folder / IMAGES).is_dir() else folder
     for path in _visible(root):
         name = path.relative_to(folder)
-        suffix = path.suffix.lower()
-        if (root == folder and name.parts[0] == MASKS) or suffix in NOTES:
+        if (root == folder and name.parts[0] == MASKS) or path.suffix.lower() in NOTES or path.name.upper() == INDEX:
             continue
-        if suffix in SUFFIXES:
+        if is_one(path.name, _start(path)):
             yield _stem(path.name), _file(path, folder, faults)
         else:
-            faults.append(f"{name}: expected {', '.join(SUFFIXES)}; convert it, or take it out of the folder")
+            expected = f"{', '.join(SUFFIXES)}, or another DICOM file"
+            faults.append(f"{name}: expected {expected}; convert it, or take it out of the folder")
 
 
 def _masks(folder: Path, faults: list[str]) -> dict[str, dict[str, File]]:
@@ -145,10 +147,10 @@ def _unpaired(images: Mapping[str, File], masks: Mapping[str, Mapping[str, File]
 
 
 def _patients(folder: Path, images: Mapping[str, File], faults: list[str]) -> dict[str, str] | None:
-    """Return each image's patient, from a table separated by commas or semicolons; None where there is none."""
+    """Return each image's patient, from a table (commas or semicolons) or from DICOM; None without either."""
     tables = [path for path in folder.iterdir() if path.name.lower() == PATIENTS]
     if not tables:
-        return None
+        return _dicom_patients(images, faults)
     try:
         pairs = _pairs(_file(tables[0], folder, faults))
     except (csv.Error, ValueError) as error:
@@ -162,6 +164,21 @@ def _patients(folder: Path, images: Mapping[str, File], faults: list[str]) -> di
             faults.append(f"{PATIENTS}: expected one patient of {stem!r}, found {patients.get(stem)!r} and {patient!r}")
     faults += [f"{PATIENTS}: says nothing of image {stem!r}" for stem in images if stem not in dict(pairs)]
     return dict(sorted(patients.items()))
+
+
+def _dicom_patients(images: Mapping[str, File], faults: list[str]) -> dict[str, str] | None:
+    """Return each image's patient as the DICOM files say; None where one of them does not, or is none."""
+    patients: dict[str, str] = {}
+    for stem, file in sorted(images.items()):
+        try:
+            patient = read_patient(file)
+        except DownloadError as error:
+            faults.append(str(error))
+            return None
+        if patient is None:
+            return None
+        patients[stem] = patient
+    return patients or None
 
 
 def _pairs(table: File) -> list[tuple[str, str]]:
@@ -191,6 +208,11 @@ def _file(path: Path, folder: Path, faults: list[str]) -> File:
     if not name.isprintable():
         faults.append(f"{name!r}: expected a name of printable characters; rename it")
     return File(name, about.st_size, _Stored(path, about.st_size, about.st_mtime_ns), REMEDY)
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)
 
 
 def _visible(folder: Path) -> Iterator[Path]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.samples import dicom
 from tfds_builders.radiograph_folder import folder as folders
 from tfds_builders.radiograph_folder.folder import FolderError
 
@@ -116,10 +117,25 @@ def test_two_images_of_one_name(folder):
 
 
 def test_files_of_other_kinds_among_the_images(folder):
-    (folder / "images/scan.dcm").write_bytes(b"")
+    (folder / "images/scan.gif").write_bytes(b"")
     (folder / "images/IM0001").write_bytes(b"")
-    kinds = "expected .png, .tif, .tiff, .jpg, .jpeg; convert it, or take it out of the folder"
-    assert_refused(folder, f"images/scan.dcm: {kinds}", f"images/IM0001: {kinds}")
+    kinds = (
+        "expected .png, .jpg, .jpeg, .tif, .tiff, .dcm, .dicom, or another DICOM file; "
+        "convert it, or take it out of the folder"
+    )
+    assert_refused(folder, f"images/scan.gif: {kinds}", f"images/IM0001: {kinds}")
+
+
+def test_without_a_table_dicom_files_say_whose_they_are_if_all_do(folder):
+    (folder / "patients.csv").unlink()
+    for stem in STEMS:
+        (folder / f"images/{stem}.png").unlink()
+        (folder / f"images/{stem}.dcm").write_bytes(dicom(PatientID=f"id of {stem}"))
+    assert folders.read(folder).patients == {stem: f"id of {stem}" for stem in STEMS}
+    (folder / f"images/{STEMS[0]}.dcm").write_bytes(dicom())
+    assert folders.read(folder).patients is None
+    write_patients(folder, {stem: "told" + stem for stem in STEMS})
+    assert folders.read(folder).patients[STEMS[1]] == "told" + STEMS[1]
 
 
 def test_some_images_may_have_masks_and_others_not(folder):

@@ -10,12 +10,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
-from tfds_builders import image_files
+from tfds_builders import image_files, radiograph_files
 from tfds_builders.image_files import DownloadError, File
 from tfds_builders.radiograph_folder import folder
 from tfds_builders.radiograph_folder.folder import Contents, FolderError
 
-RADIOGRAPHS = ("PNG", "JPEG", "TIFF")
 MASKS = ("PNG", "TIFF")
 LEAST_SIDE = 32  # of a radiograph, in pixels
 
@@ -117,17 +116,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def read_radiograph(file: File, size: int) -> tuple[tuple[int, int], UInt8[np.ndarray, "size size 1"]]:
-    """Return height and width of a radiograph, and a square of it whose brightest pixel is 255.
+    """Return height and width of a radiograph, and a square of it whose brightest pixel is 255, and 0 black.
 
     The depth that a file is stored in says nothing of the depth that it uses. Raises `DownloadError` where it cannot be
     read, is too small or the same all over.
     """
-    pixels = image_files.read_pixels(file, RADIOGRAPHS)
+    pixels = radiograph_files.read(file).pixels
     height, width = pixels.shape
     if min(pixels.shape) < LEAST_SIDE or pixels.min() == pixels.max():
         raise DownloadError(
-            f"{file.name}: expected a radiograph, found {width}x{height} pixels of {pixels.min()} to {pixels.max()}; "
-            f"{file.remedy}"
+            f"{file.name}: expected a radiograph, found {width}x{height} pixels of "
+            f"{pixels.min():g} to {pixels.max():g}; {file.remedy}"
         )
-    square = image_files.resize(pixels, size)
+    square = image_files.resize(pixels - min(pixels.min(), 0), size)  # Hounsfield-like DICOM values go below 0
     return (height, width), np.rint(square * (255 / square.max())).astype(np.uint8)[..., None]

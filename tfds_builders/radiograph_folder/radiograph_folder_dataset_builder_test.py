@@ -3,6 +3,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from tests.samples import dicom
 from tfds_builders import image_files
 from tfds_builders.image_files import DownloadError
 from tfds_builders.radiograph_folder import radiograph_folder_dataset_builder as builders
@@ -156,7 +157,7 @@ def test_faults_of_content_are_told_all_at_once(folder):
     save(folder / "masks/lungs/r4.png", drawing() - np.uint8(3) * (gradient() > 99))
     assert_refused(
         folder,
-        "images/r0.png: not a readable image",
+        "images/r0.png: not a readable radiograph",
         "images/r1.png: expected a radiograph, found 96x128 pixels of 7 to 7",
         "images/r2.png: expected a radiograph, found 96x20 pixels",
         "masks/lungs/r3.png: expected a mask of 96x128 pixels, found 96x127, which are not its radiograph's",
@@ -185,16 +186,33 @@ def test_files_that_are_no_single_grey_picture(folder):
     (folder / "images/r3.png").write_bytes(b"GIF89a")
     assert_refused(
         folder,
-        "images/r0.tif: not a readable image (it holds 2 pictures); replace it, or take it out of the folder",
-        "images/r1.tif: not a readable image (its pixels are no whole numbers)",
-        "images/r3.png: not a readable image",
+        "images/r0.tif: not a readable radiograph (expected one image, found 2 frames or pages)",
+        "images/r1.tif: not a readable radiograph (its pixels are no whole numbers)",
+        "images/r3.png: not a readable radiograph (cannot identify image file",
     )
+
+
+def test_dicom_files_are_images_too_and_say_whose_they_are(folder):
+    deep = gradient(60000, np.uint16)
+    for number, stem in enumerate(STEMS):
+        (folder / f"images/{stem}.png").unlink()
+        (folder / f"images/{stem}.dcm").write_bytes(dicom(deep, PatientID=f"A{number}"))
+    (folder / "images/r1.dcm").rename(folder / "images/r1")
+    (folder / "images/r2.dcm").write_bytes(dicom(deep, PatientID="A2", PhotometricInterpretation="MONOCHROME1"))
+    (folder / "images/r3.dcm").write_bytes(dicom(deep, PatientID="A3", RescaleSlope=1, RescaleIntercept=-30000))
+    (folder / "images/DICOMDIR").write_bytes(dicom())
+    rows = prepare(folder)
+    assert {stem: row["patient"].decode() for stem, row in rows.items()} == {f"r{n}": f"A{n}" for n in range(5)}
+    plain = rows["r0"]["image"].astype(int)
+    assert (plain.min(), plain.max()) == (0, 255)
+    for stem, expected in (("r1", plain), ("r2", 255 - plain), ("r3", plain)):
+        np.testing.assert_allclose(rows[stem]["image"], expected, atol=1)
 
 
 def test_bombs_are_not_decoded(folder, monkeypatch):
     monkeypatch.setattr(image_files, "MAX_PIXELS", 128 * 96)
     save(folder / "images/r2.png", np.tile(gradient(), (1, 2)))
-    assert_refused(folder, "images/r2.png: not a readable image (192x128 is more than 12288 pixels)")
+    assert_refused(folder, "images/r2.png: not a readable radiograph (expected at most 12288 pixels, found 192x128)")
 
 
 def test_a_file_that_cannot_be_opened_is_named(folder, monkeypatch):
