@@ -9,19 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from absl import logging
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 from tqdm import tqdm
 
-from cxr_jax import files, inference, measurements, pictures, reading
+from cxr_jax import dicom_seg, files, inference, measurements, pictures, reading
 from cxr_jax.isolation import IsolatedReader
+from cxr_jax.mask_files import FORMATS
 from tfds_builders import radiograph_files
+from tfds_builders.radiograph_files import Radiograph
 
 TABLE = "measurements.csv"
-FORMATS = {"png": ".png", "nifti": ".nii.gz"}
 TOGETHER = 8  # radiographs that are held at once
 SHOWN = 1024  # longest side of an overlay, in pixels
 COLOURS = {"lungs": (64, 160, 255), "heart": (255, 64, 64), "clavicles": (255, 200, 0)}
@@ -30,6 +29,7 @@ MEASURED = (
     *(f"{organ}_width_{unit}" for organ in ("lungs", "heart") for unit in ("px", "mm")),
     "cardiothoracic_ratio",
 )
+FORMULAS = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet computes
 COLUMNS = ("file", "status", "height", "width", *MEASURED)
 
 Masks = Mapping[str, Bool[np.ndarray, "h w"]]
@@ -60,11 +60,13 @@ def predict(
     """Write masks, an overlay and the measurements of each radiograph in `source`; return how many were skipped.
 
     `directories` are work directories or stages, each of a model of another organ. For an input `a/b.png` there are
-    `a/b_ORGAN.png` (0 and 255, of the input's size) or, as `mask_format` says, `a/b_ORGAN.nii.gz`, and
-    `a/b_overlay.png` in `output`; `measurements.csv` there has a line for each input. What cannot be read is named in
-    the log and in the table. Raises `PredictionError`, before anything is read, where there is no input, two models
+    `a/b_ORGAN.png` (0 and 255, of the input's size) or, as `mask_format` says, `a/b_ORGAN.nii.gz` or `a/b_ORGAN.dcm`,
+    and `a/b_overlay.png` in `output`; `measurements.csv` there has a line for each input. What cannot be read is named
+    in the log and in the table. Raises `PredictionError`, before anything is read, where there is no input, two models
     draw one organ, or files would be overwritten that `overwrite` does not give up.
     """
+    if mask_format == "dicom_seg" and not dicom_seg.available():
+        raise PredictionError("masks as DICOM Segmentation need highdicom: pip install highdicom")
     models = restore_all(directories)
     inputs = find(source, output)
     if not overwrite:
@@ -79,7 +81,11 @@ def predict(
             }
             for item, radiograph in chunk:
                 masks = {organ: next(found) for organ, found in drawn.items()}
-                _write(item, radiograph, masks, mask_format)
+                try:
+                    _write(item, radiograph, masks, mask_format)
+                except dicom_seg.SegmentationError as error:
+                    rows.append(_skipped(item, error))
+                    continue
                 height, width = radiograph.pixels.shape
                 measured = measurements.measure(masks, radiograph.spacing)
                 rows.append({"file": item.name, "status": "ok", "height": height, "width": width, **measured})
@@ -133,7 +139,7 @@ def find(source: Path, output: Path) -> list[Input]:
 
 def _outputs(item: Input, organs: Mapping[str, object], mask_format: str) -> list[Path]:
     """Return the paths of an input's masks, in the order of the organs, and of its overlay."""
-    names = [*(f"_{organ}{FORMATS[mask_format]}" for organ in organs), "_overlay.png"]
+    names = [*(f"_{organ}{FORMATS[mask_format].suffix}" for organ in organs), "_overlay.png"]
     return [item.stem.with_name(item.stem.name + name) for name in names]
 
 
@@ -145,40 +151,36 @@ def _require_free(paths: Sequence[Path]) -> None:
         )
 
 
-def _read(inputs: Sequence[Input], rows: list[dict[str, object]]) -> Iterator[list[tuple[Input, reading.Radiograph]]]:
+def _read(inputs: Sequence[Input], rows: list[dict[str, object]]) -> Iterator[list[tuple[Input, Radiograph]]]:
     """Yield the radiographs that can be read, several at once; the others go to the table's `rows`."""
     with IsolatedReader() as reader:
 
-        def readable() -> Iterator[tuple[Input, reading.Radiograph]]:
+        def readable() -> Iterator[tuple[Input, Radiograph]]:
             for item in tqdm(inputs, desc="radiographs"):
                 try:
                     yield item, reader.read(item.path)
                 except reading.ReadError as error:
-                    logging.error("skipped: %s", error)
-                    rows.append({"file": item.name, "status": str(error)})
+                    rows.append(_skipped(item, error))
 
         remaining = readable()
         while chunk := list(itertools.islice(remaining, TOGETHER)):
             yield chunk
 
 
-def _write(item: Input, radiograph: reading.Radiograph, masks: Masks, mask_format: str) -> None:
+def _skipped(item: Input, error: Exception) -> dict[str, object]:
+    """Log that a file is skipped; return its line of the table."""
+    logging.error("skipped: %s", error)
+    return {"file": item.name, "status": str(error)}
+
+
+def _write(item: Input, radiograph: Radiograph, masks: Masks, mask_format: str) -> None:
+    encode = FORMATS[mask_format].encode
+    contents = [encode(mask, organ, radiograph, item.path) for organ, mask in masks.items()]
     *paths, overlay = _outputs(item, masks, mask_format)
     overlay.parent.mkdir(parents=True, exist_ok=True)
-    for path, mask in zip(paths, masks.values(), strict=True):
-        picture = mask.astype(np.uint8) * 255
-        if mask_format == "png":
-            Image.fromarray(picture).save(path)
-        else:
-            nibabel.save(_nifti(picture, radiograph.spacing), path)
-    Image.fromarray(_overlay(radiograph.pixels, masks)).save(overlay)
-
-
-def _nifti(picture: UInt8[np.ndarray, "h w"], spacing: tuple[float, float] | None) -> nibabel.Nifti1Image:
-    """Return a mask of 0 and 1 as NIfTI: x to the patient's left and y to the feet, as a frontal view is read."""
-    height, width = spacing or (1.0, 1.0)
-    affine = np.diag([-width, -height, 1.0, 1.0])
-    return nibabel.Nifti1Image((picture > 0).astype(np.uint8).T[..., None], affine)
+    for path, content in zip(paths, contents, strict=True):
+        files.write(path, content)
+    pictures.save(_overlay(radiograph.pixels, masks), overlay)
 
 
 def _overlay(pixels: Float[np.ndarray, "h w"], masks: Masks) -> UInt8[np.ndarray, "_ _ 3"]:
@@ -194,5 +196,15 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+        writer.writerow({name: _cell(value) for name, value in row.items()})
     files.write(path, text.getvalue())
+
+
+def _cell(value: object) -> object:
+    """Return a value as the table has it: no text that a spreadsheet takes for a formula, or that moves a cursor."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if not isinstance(value, str):
+        return value
+    printable = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in value)
+    return f"./{printable}" if printable.startswith(FORMULAS) else printable

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.uid import generate_uid
 
 from cxr_jax import experiment, inference, prediction
 from cxr_jax.data import radiographs
@@ -104,6 +105,31 @@ def test_a_single_file_as_nifti(models, folder, tmp_path):
     assert found.shape == (128, 90, 1)
     assert found.header.get_zooms()[:2] == (0.25, 0.5)
     assert set(np.unique(found.get_fdata())) <= {0.0, 1.0}
+
+
+def test_dicom_files_get_dicom_segmentations_and_others_are_named(models, folder, tmp_path):
+    highdicom = pytest.importorskip("highdicom")
+    uids = {name: generate_uid() for name in ("StudyInstanceUID", "SeriesInstanceUID")}
+    pixels = np.asarray(Image.open(folder / "more/y.tif")).astype(np.uint16)
+    (folder / "more/y.dcm").write_bytes(dicom(pixels, PatientID="A17", **uids))
+    output = tmp_path / "out"
+    assert prediction.predict([models["lungs"]], folder, output, mask_format="dicom_seg") == 3
+    found = highdicom.seg.segread(output / "more/y_dcm_lungs.dcm")
+    assert (found.PatientID, found.StudyInstanceUID) == ("A17", uids["StudyInstanceUID"])
+    assert found.ReferencedSeriesSequence[0].SeriesInstanceUID == uids["SeriesInstanceUID"]
+    expected = inference.restore(models["lungs"])(pixels.astype(np.float32), tidy=True)
+    np.testing.assert_array_equal(found.pixel_array.reshape(pixels.shape) > 0, expected)
+    assert expected.any()
+    status = {name: row["status"] for name, row in table(output).items()}
+    assert status["more/y.dcm"] == "ok"
+    assert "a segmentation cannot refer to it" in status["x.png"]
+    assert "found none of StudyInstanceUID" in status["x.dcm"]
+
+
+def test_the_table_holds_nothing_that_a_spreadsheet_or_a_terminal_obeys(models, folder, tmp_path):
+    (folder / "x.png").rename(folder / "=1+1\x1b[2J.png")
+    prediction.predict([models["lungs"]], folder, tmp_path / "out")
+    assert "./=1+1\\x1b[2J.png" in table(tmp_path / "out")
 
 
 def test_links_do_not_lead_out_of_a_folder_nor_round_in_it(models, folder, tmp_path):

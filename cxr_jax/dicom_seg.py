@@ -1,0 +1,89 @@
+"""A mask as a DICOM Segmentation, which refers to the DICOM file of its radiograph and repeats patient and study."""
+
+import importlib.util
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pydicom
+from jaxtyping import Bool
+from pydicom.sr.codedict import codes
+
+from cxr_jax.results import commit
+from tfds_builders.radiograph_files import Radiograph
+
+if TYPE_CHECKING:
+    import highdicom
+
+NAME = "cxr_jax"
+TYPES = {"lungs": codes.SCT.Lung, "heart": codes.SCT.Heart, "clavicles": codes.SCT.Clavicle}
+REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+MAY_BE_EMPTY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
+COPIED = (
+    *("SpecificCharacterSet", "Modality", "Rows", "Columns", "StudyDescription", "PatientAge"),
+    *("PatientIdentityRemoved", "DeidentificationMethod", "FrameOfReferenceUID"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+    *REQUIRED,
+    *MAY_BE_EMPTY,
+)
+
+
+class SegmentationError(ValueError):
+    """A file to which no segmentation can refer; the message says what it lacks."""
+
+
+def available() -> bool:
+    """Tell whether highdicom, which writes them, is installed; it is no requirement of the rest."""
+    return importlib.util.find_spec("highdicom") is not None
+
+
+def encode(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, path: Path) -> bytes:
+    """Return a binary segmentation of one segment, of the DICOM file at `path`; raise `SegmentationError`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, on each liberty that a file takes with the standard
+        try:
+            buffer = io.BytesIO()
+            _segmentation(mask, organ, _source(path)).save_as(buffer)
+        except Exception as error:  # pydicom and highdicom raise many kinds for odd files
+            raise SegmentationError(f"{path}: a segmentation cannot refer to it ({error})") from error
+    return buffer.getvalue()
+
+
+def _source(path: Path) -> pydicom.Dataset:
+    """Return what a segmentation repeats of its radiograph; what may be empty is there, filled or not."""
+    source = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(COPIED))
+    if missing := [name for name in REQUIRED if not source.get(name)]:
+        raise ValueError(f"expected a DICOM file with {', '.join(REQUIRED)}, found none of {', '.join(missing)}")
+    for name in MAY_BE_EMPTY:
+        source.setdefault(name, "")
+    return source
+
+
+def _segmentation(mask: Bool[np.ndarray, "h w"], organ: str, source: pydicom.Dataset) -> "highdicom.seg.Segmentation":
+    import highdicom  # takes a second, and may not be there
+
+    version = commit()
+    algorithm = highdicom.AlgorithmIdentificationSequence(NAME, codes.DCM.ArtificialIntelligence, version)
+    segment = highdicom.seg.SegmentDescription(
+        1, organ, codes.SCT.AnatomicalStructure, TYPES[organ], "AUTOMATIC", algorithm
+    )
+    return highdicom.seg.Segmentation(
+        [source],
+        mask[None].astype(np.uint8),
+        "BINARY",
+        [segment],
+        series_instance_uid=highdicom.UID(),
+        series_number=1,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer=NAME,
+        manufacturer_model_name=NAME,
+        software_versions=version,
+        device_serial_number="-",
+        omit_empty_frames=False,  # an organ that was not found is a blank frame
+    )
