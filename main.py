@@ -1,4 +1,4 @@
-"""Trains and tests an experiment, or predicts masks: `python main.py --config=configs/transfer.py`."""
+"""Trains and tests an experiment, predicts masks or exports a model: `python main.py --config=configs/transfer.py`."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cxr_jax import checkpoints, config, experiment, plans, platform, prediction, results, table1, table2
+from cxr_jax import checkpoints, config, experiment, exported, plans, platform, prediction, results, table1, table2
 from cxr_jax.data.radiographs import DatasetError
 from cxr_jax.training import TrainingDiverged
 
@@ -18,12 +18,15 @@ WORKDIR = flags.DEFINE_string(
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "evaluate", "predict"],
-    "Train and test, test the checkpoints again, or make masks of radiographs (which needs no --config).",
+    ["train", "evaluate", "predict", "export"],
+    "Train and test, test the checkpoints again, make masks of radiographs, or make a model a file that JAX alone "
+    "runs. The last two need no --config.",
 )
-CHECKPOINTS = flags.DEFINE_list("checkpoint", None, "Work directories to predict with, each of another organ.")
+CHECKPOINTS = flags.DEFINE_list(
+    "checkpoint", None, "Work directories to predict with or to export, each of another organ."
+)
 INPUT = flags.DEFINE_string("input", None, "A radiograph or a folder of them: PNG, JPEG, TIFF, DICOM.")
-OUTPUT = flags.DEFINE_string("output", None, "Where masks, overlays and measurements go.")
+OUTPUT = flags.DEFINE_string("output", None, "Where masks, overlays and measurements go, or exported models.")
 TIDY = flags.DEFINE_bool("tidy", True, "Keep a mask's largest parts alone, and fill their holes.")
 MASK_FORMAT = flags.DEFINE_enum("mask_format", "png", list(prediction.FORMATS), "The files of masks.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is in --output already.")
@@ -43,6 +46,7 @@ USER_ERRORS = (
     checkpoints.CheckpointError,
     TrainingDiverged,
     prediction.PredictionError,
+    exported.ExportError,
 )
 
 KINDS = {
@@ -60,7 +64,7 @@ def main(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
     platform.use_compilation_cache()
     try:
-        predict() if MODE.value == "predict" else train_or_evaluate()
+        MODES.get(MODE.value, train_or_evaluate)()
     except USER_ERRORS as error:
         raise app.UsageError(str(error)) from error
 
@@ -79,9 +83,7 @@ def train_or_evaluate() -> None:
 
 def predict() -> None:
     """Make masks; exit with 1 if a file was skipped."""
-    for name in ("checkpoint", "input", "output"):
-        if not flags.FLAGS[name].value:
-            raise app.UsageError(f"--mode=predict needs --{name}: {flags.FLAGS[name].help}")
+    require("checkpoint", "input", "output")
     skipped = prediction.predict(
         [Path(directory) for directory in CHECKPOINTS.value],
         Path(INPUT.value),
@@ -96,10 +98,27 @@ def predict() -> None:
         sys.exit(1)
 
 
+def export() -> None:
+    """Make each model a file."""
+    require("checkpoint", "output")
+    for directory in CHECKPOINTS.value:
+        print(exported.write(Path(directory), Path(OUTPUT.value), OVERWRITE.value))
+
+
+def require(*names: str) -> None:
+    """Raise `UsageError` where a flag that the mode needs was not given."""
+    for name in names:
+        if not flags.FLAGS[name].value:
+            raise app.UsageError(f"--mode={MODE.value} needs --{name}: {flags.FLAGS[name].help}")
+
+
 def default_workdir() -> Path:
     """Return runs/ and the config's file name and preset, such as runs/transfer_phantom."""
     path, _, preset = flags.FLAGS["config"].config_filename.partition(":")
     return Path("runs") / "_".join(filter(None, [Path(path).stem, preset]))
+
+
+MODES = {"predict": predict, "export": export}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A trained model as a person uses it: restored from its checkpoint alone, an image in, a mask out."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,10 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Bool, Float, UInt8
 
 from cxr_jax import checkpoints, config, evaluation, iteration, plans, postprocessing, segmentation
 from cxr_jax.data.radiographs import TASKS, WHOLE, body_frame, normalise
+from cxr_jax.models import TRANSLATORS, initialise
 from cxr_jax.views import Views
 from tfds_builders.image_files import resize
 
@@ -91,26 +93,43 @@ def restore(directory: str | Path) -> Predictor:
     Architecture, sizes and preprocessing come from the checkpoint itself. Raises
     `cxr_jax.checkpoints.CheckpointError` where there is none, or a damaged one.
     """
-    directory = Path(directory)
-    candidates = [directory, *(directory / stage for stage in STAGES)]
+    stage, checkpoint, experiment = _find(Path(directory), STAGES)
+    translates = stage.name not in segmentation.STREAMS
+    model, *uses = (_translated if translates else _direct)(experiment, checkpoint)
+    return Predictor(experiment, int(checkpoint.name), model, *(partial(use, model) for use in uses))
+
+
+def restore_translator(directory: str | Path) -> nnx.Module:
+    """Restore the translator of a work directory's transfer, or of that stage's folder: both domains' networks.
+
+    They take and give images in [-1, 1] (`b s s 1`). Raises `cxr_jax.checkpoints.CheckpointError`.
+    """
+    _, checkpoint, experiment = _find(Path(directory), ("transfer",))
+    model, *_ = _translated(experiment, checkpoint)
+    graph, _ = initialise(
+        TRANSLATORS[experiment.translator["name"]], None, **plans.network_sizes(experiment.translator)
+    )
+    return nnx.merge(graph, model["translator"])
+
+
+def _find(directory: Path, names: Sequence[str]) -> tuple[Path, Path, plans.Experiment]:
+    """Return the first of the stages with a checkpoint, its best checkpoint, and the experiment that made it."""
+    candidates = [directory, *(directory / name for name in names)]
     stages = [path for path in candidates if checkpoints.saved_epochs(path / "checkpoints")]
     if not stages:
         raise checkpoints.CheckpointError(
             f"there is no checkpoint in {directory}; expected a workdir of main.py, or a folder of one of its "
-            f"stages ({', '.join(STAGES)})"
+            f"stages ({', '.join(names)})"
         )
     folder = stages[0] / "checkpoints"
     checkpoint = folder / str(checkpoints.best_epoch(folder))
     try:
-        experiment = config.parse(checkpoints.read_about(checkpoint)["config"])
+        return stages[0], checkpoint, config.parse(checkpoints.read_about(checkpoint)["config"])
     except config.ConfigError as error:
         raise checkpoints.CheckpointError(
             f"checkpoint {checkpoint} is of another version of this project ({error}): restore it with the commit that "
             "its run's results.json names"
         ) from error
-    translates = stages[0].name not in segmentation.STREAMS
-    model, *uses = (_translated if translates else _direct)(experiment, checkpoint)
-    return Predictor(experiment, int(checkpoint.name), model, *(partial(use, model) for use in uses))
 
 
 def _direct(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Callable, Callable]:

@@ -224,12 +224,12 @@ class MUNIT(nnx.Module):
 
     def to_a(self, b: Gray, reference: Reference) -> Gray:
         """Return G_BA(b): the content of `b` in the mean style of A's reference images (Figure 6b)."""
-        style = jnp.broadcast_to(reference["a"].mean(axis=0), (len(b), self.style_size))
+        style = jnp.broadcast_to(reference["a"].mean(axis=0), (b.shape[0], self.style_size))
         return self.a.decode(self.b.content(b), style)
 
     def to_b(self, a: Gray, reference: Reference) -> Gray:
         """Return G_AB(a): the content of `a` in the mean style of B's reference images."""
-        style = jnp.broadcast_to(reference["b"].mean(axis=0), (len(a), self.style_size))
+        style = jnp.broadcast_to(reference["b"].mean(axis=0), (a.shape[0], self.style_size))
         return self.b.decode(self.a.content(a), style)
 
     def target_styles(self, a: GrayA, b: GrayB, key: PRNGKeyArray) -> tuple[StyleB, StyleA]:

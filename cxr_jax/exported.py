@@ -1,0 +1,70 @@
+"""A model as one file that JAX alone runs: StableHLO with its weights, for any batch and on any of JAX's platforms."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+
+from cxr_jax import files, inference, results
+from cxr_jax.data.radiographs import FRAME_LEVEL
+
+SUFFIX = ".jax"
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+
+class ExportError(ValueError):
+    """Something that cannot be exported to where it was asked for; the message says what to do."""
+
+
+def write(directory: Path, output: Path, overwrite: bool = False) -> Path:
+    """Export the model of a work directory or stage to `output/ORGAN.jax`, described by `ORGAN.json`; return the first.
+
+    The function in it maps prepared images (uint8 `b s s 1`) to the probability of the organ at each pixel (float32
+    `b s s 1`); `b` is free, `s` the model's size. `jax.export.deserialize(bytes).call(images)` runs it without this
+    project. Raises `cxr_jax.checkpoints.CheckpointError`, and `ExportError` where a file is in the way.
+    """
+    model = inference.restore(directory)
+    path = output / f"{model.experiment.task}{SUFFIX}"
+    taken = [file for file in (path, path.with_suffix(".json")) if file.exists()]
+    if taken and not overwrite:
+        raise ExportError(f"{taken[0]} is there already: give another --output, or --overwrite")
+    content = serialise(model)
+    output.mkdir(parents=True, exist_ok=True)
+    files.write(path, content)
+    results.write_json(path.with_suffix(".json"), describe(model))
+    return path
+
+
+def serialise(model: inference.Predictor) -> bytes:
+    """Return the exported function, whose weights are constants in it."""
+    size = model.experiment.image_size
+    (batch,) = export.symbolic_shape("b")
+    images = jax.ShapeDtypeStruct((batch, size, size, 1), np.uint8)
+    return bytes(export.export(jax.jit(model.soften), platforms=PLATFORMS)(images).serialize())
+
+
+def describe(model: inference.Predictor) -> dict[str, Any]:
+    """Return what somebody needs to know who has that file alone."""
+    experiment = model.experiment
+    size = experiment.image_size
+    dataset = experiment.target or experiment.source
+    steps = [
+        f"cut the image to the bounding box of the pixels above {FRAME_LEVEL:g} of its maximum" * experiment.trim,
+        f"resize it to {size}x{size}, averaging areas where it shrinks",
+        "scale it from its own minimum and maximum to 0 and 255, uint8",
+        "invert it" * (dataset in experiment.negated),
+    ]
+    return {
+        "organ": experiment.task,
+        "input": {"shape": ["b", size, size, 1], "dtype": "uint8", "of": "frontal chest radiographs, bones bright"},
+        "output": {"shape": ["b", size, size, 1], "dtype": "float32", "of": "probability; 0.5 and above is the organ"},
+        "preparation": [step for step in steps if step],
+        "learned_from": [experiment.source, *([experiment.target] if experiment.target else [])],
+        "epoch": model.epoch,
+        "commit": results.commit(),
+        "jax": jax.__version__,
+        "platforms": list(PLATFORMS),
+        "note": "for research; not a medical device",
+    }
