@@ -3,8 +3,8 @@
 The paper calls its lack of stability a pressing question and repeated, by eye, what had failed (section VII). Here the
 images alone say it, epoch by epoch:
 
-- `cycle_error`: mean |G_BA(G_AB(a)) - a| and |G_AB(G_BA(b)) - b|, as a share of the mean distance of the images from
-  their own means. 0 is perfect; at 1 a uniform grey would do as well.
+- `cycle_error`: mean `|G_BA(G_AB(a)) - a|` and `|G_AB(G_BA(b)) - b|`, as a share of the mean distance of the images
+  from their own means. 0 is perfect; at 1 a uniform grey would do as well.
 - `balance`: the mean loss of both discriminators, a scale. 0.5 where they cannot tell real from translated, 0 where
   they always can and the translator learns nothing from them.
 - `agreement`: Jaccard, in percent, of M_A on a and on the translation of a that it is shown after the transfer.

@@ -2,10 +2,12 @@
 
 Each step is a pure function `(state, batch, key) -> (state, metrics)` that moves its own part of the state:
 
-| step         | moves                                        | frozen        |
-|--------------|----------------------------------------------|---------------|
-| segmentation | parameters and batch statistics of segmenter | critic        |
-| critic       | parameters and batch statistics of critic    | segmenter     |
+============  ============================================  =========
+step          moves                                         frozen
+============  ============================================  =========
+segmentation  parameters and batch statistics of segmenter  critic
+critic        parameters and batch statistics of critic     segmenter
+============  ============================================  =========
 """
 
 from collections.abc import Callable

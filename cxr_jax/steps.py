@@ -2,11 +2,13 @@
 
 Each step is a pure function `(state, batch, key) -> (state, metrics)` that moves its own part of the state:
 
-| step           | moves                           | frozen                        |
-|----------------|---------------------------------|-------------------------------|
-| discriminative | D_A, D_B, pools of images       | translators, segmenter        |
-| generative     | G_AB, G_BA                      | discriminators, segmenter     |
-| supervised     | M_A, G_AB, G_BA                 | discriminators                |
+==============  ==========================  ==========================
+step            moves                       frozen
+==============  ==========================  ==========================
+discriminative  D_A, D_B, pools of images   translators, segmenter
+generative      G_AB, G_BA                  discriminators, segmenter
+supervised      M_A, G_AB, G_BA             discriminators
+==============  ==========================  ==========================
 """
 
 from collections.abc import Callable, Mapping

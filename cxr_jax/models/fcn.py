@@ -43,6 +43,7 @@ class FCN(nnx.Module):
 
     The paper's: the layers, dropout behind fc6 and fc7, one 1x1 score layer each on pool3, pool4 and fc7, and
     transposed convolutions by 2, 2 and 8 that start bilinear; its size is 134 M parameters. Differences:
+
     - padding keeps the size everywhere; the paper pads the image by 100 pixels and crops each score map;
     - one logit instead of a score for each class, and one input channel;
     - all three transposed convolutions learn, the paper fixes the last one;
