@@ -12,7 +12,6 @@ exclude_patterns = ["results/**"]
 default_role = "code"
 html_theme = "furo"
 html_title = "cxr_jax"
-myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 apidoc_modules = [
     {"path": f"../{package}", "destination": f"reference/{package}", "separate_modules": True, "exclude_patterns": out}
