@@ -7,7 +7,19 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cxr_jax import checkpoints, config, experiment, exported, plans, platform, prediction, results, table1, table2
+from cxr_jax import (
+    checkpoints,
+    config,
+    experiment,
+    exported,
+    plans,
+    platform,
+    prediction,
+    results,
+    ship,
+    table1,
+    table2,
+)
 from cxr_jax.data.radiographs import DatasetError
 from cxr_jax.training import TrainingDiverged
 
@@ -23,7 +35,9 @@ MODE = flags.DEFINE_enum(
     "runs. The last two need no --config.",
 )
 CHECKPOINTS = flags.DEFINE_list(
-    "checkpoint", None, "Work directories to predict with or to export, each of another organ."
+    "checkpoint",
+    None,
+    "Work directories to predict with or to export, each of another organ; without any, the weights that ship predict.",
 )
 INPUT = flags.DEFINE_string("input", None, "A radiograph or a folder of them: PNG, JPEG, TIFF, DICOM.")
 OUTPUT = flags.DEFINE_string("output", None, "Where masks, overlays and measurements go, or exported models.")
@@ -83,9 +97,12 @@ def train_or_evaluate() -> None:
 
 def predict() -> None:
     """Make masks; exit with 1 if a file was skipped."""
-    require("checkpoint", "input", "output")
+    require("input", "output")
+    models = [Path(directory) for directory in CHECKPOINTS.value or ()] or ship.shipped()
+    if not models:
+        require("checkpoint")
     skipped = prediction.predict(
-        [Path(directory) for directory in CHECKPOINTS.value],
+        models,
         Path(INPUT.value),
         Path(OUTPUT.value),
         tidy=TIDY.value,

@@ -1,11 +1,11 @@
 """A trained model as a person uses it: restored from its checkpoint alone, an image in, a mask out."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, UInt8
 
-from cxr_jax import checkpoints, config, evaluation, iteration, plans, postprocessing, segmentation
+from cxr_jax import checkpoints, compact, config, evaluation, iteration, plans, postprocessing, segmentation
 from cxr_jax.data.radiographs import TASKS, WHOLE, body_frame, normalise
 from cxr_jax.models import TRANSLATORS, initialise
 from cxr_jax.views import Views
@@ -22,6 +22,7 @@ from tfds_builders.image_files import resize
 Images = UInt8[Array, "b s s 1"] | UInt8[np.ndarray, "b s s 1"]
 
 STAGES = ("self_training", "transfer", "adaptation", "pretraining")
+TRANSLATOR = "translator"  # what a file holds that no stage leaves: half of a transfer's model
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,14 @@ def _at_own_size(
 def restore(directory: str | Path) -> Predictor:
     """Restore the best checkpoint of a work directory, of its latest stage that has one, or of a stage in it.
 
-    Architecture, sizes and preprocessing come from the checkpoint itself. Raises
-    `cxr_jax.checkpoints.CheckpointError` where there is none, or a damaged one.
+    `directory` may also be a file of `cxr_jax.compact`. Architecture, sizes and preprocessing come from the checkpoint
+    itself. Raises `cxr_jax.checkpoints.CheckpointError` where there is none, or a damaged one.
     """
-    stage, checkpoint, experiment = _find(Path(directory), STAGES)
-    translates = stage.name not in segmentation.STREAMS
-    model, *uses = (_translated if translates else _direct)(experiment, checkpoint)
-    return Predictor(experiment, int(checkpoint.name), model, *(partial(use, model) for use in uses))
+    saved = _find(Path(directory), STAGES)
+    if saved.stage == TRANSLATOR:
+        raise checkpoints.CheckpointError(f"{directory} holds a translator: expected a model that draws masks")
+    model, *uses = (_direct if saved.stage in segmentation.STREAMS else _translated)(saved)
+    return Predictor(saved.experiment, saved.epoch, model, *(partial(use, model) for use in uses))
 
 
 def restore_translator(directory: str | Path) -> nnx.Module:
@@ -104,51 +106,72 @@ def restore_translator(directory: str | Path) -> nnx.Module:
 
     They take and give images in [-1, 1] (`b s s 1`). Raises `cxr_jax.checkpoints.CheckpointError`.
     """
-    _, checkpoint, experiment = _find(Path(directory), ("transfer",))
-    model, *_ = _translated(experiment, checkpoint)
-    graph, _ = initialise(
-        TRANSLATORS[experiment.translator["name"]], None, **plans.network_sizes(experiment.translator)
-    )
+    saved = _find(Path(directory), ("transfer",))
+    section = saved.experiment.translator
+    graph, shapes = initialise(TRANSLATORS[section["name"]], None, **plans.network_sizes(section))
+    if saved.stage == TRANSLATOR:
+        return nnx.merge(graph, saved.restore(shapes))
+    model, *_ = _translated(saved)
     return nnx.merge(graph, model["translator"])
 
 
-def _find(directory: Path, names: Sequence[str]) -> tuple[Path, Path, plans.Experiment]:
-    """Return the first of the stages with a checkpoint, its best checkpoint, and the experiment that made it."""
-    candidates = [directory, *(directory / name for name in names)]
-    stages = [path for path in candidates if checkpoints.saved_epochs(path / "checkpoints")]
+class _Saved(NamedTuple):
+    """A checkpoint: the stage that made it, when, of which experiment, and its model, given the shapes."""
+
+    stage: str
+    epoch: int
+    experiment: plans.Experiment
+    restore: Callable[[Any], Any]
+
+
+def _find(path: Path, names: Sequence[str]) -> _Saved:
+    """Return a file's model, or the best checkpoint of a stage, or of the first of the stages `names` that has one."""
+    if path.is_file():
+        about = compact.read_about(path)
+        return _Saved(about["stage"], about["epoch"], _parse(about, path), partial(compact.restore_model, path))
+    stages = [folder for folder in (path, *(path / name for name in names)) if _epochs(folder)]
     if not stages:
         raise checkpoints.CheckpointError(
-            f"there is no checkpoint in {directory}; expected a workdir of main.py, or a folder of one of its "
-            f"stages ({', '.join(names)})"
+            f"there is no checkpoint in {path}; expected a workdir of main.py, a folder of one of its "
+            f"stages ({', '.join(names)}), or a model as this project ships it"
         )
     folder = stages[0] / "checkpoints"
-    checkpoint = folder / str(checkpoints.best_epoch(folder))
+    epoch = checkpoints.best_epoch(folder)
+    checkpoint = folder / str(epoch)
+    experiment = _parse(checkpoints.read_about(checkpoint), checkpoint)
+    return _Saved(stages[0].name, epoch, experiment, partial(checkpoints.restore_model, checkpoint))
+
+
+def _epochs(stage: Path) -> list[int]:
+    return checkpoints.saved_epochs(stage / "checkpoints")
+
+
+def _parse(about: Mapping[str, Any], path: Path) -> plans.Experiment:
     try:
-        return stages[0], checkpoint, config.parse(checkpoints.read_about(checkpoint)["config"])
+        return config.parse(about["config"])
     except config.ConfigError as error:
         raise checkpoints.CheckpointError(
-            f"checkpoint {checkpoint} is of another version of this project ({error}): restore it with the commit that "
+            f"checkpoint {path} is of another version of this project ({error}): restore it with the commit that "
             "its run's results.json names"
         ) from error
 
 
-def _direct(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Callable, Callable]:
+def _direct(saved: _Saved) -> tuple[Any, Callable, Callable]:
     """Restore a segmenter: M_A(x)."""
-    graph, shapes = segmentation.build(experiment, None)
-    model = checkpoints.restore_model(checkpoint, shapes)
-    return model, segmentation.predictor(graph), segmentation.probability(graph)
+    graph, shapes = segmentation.build(saved.experiment, None)
+    return saved.restore(shapes), segmentation.predictor(graph), segmentation.probability(graph)
 
 
-def _translated(experiment: plans.Experiment, checkpoint: Path) -> tuple[Any, Callable, Callable]:
+def _translated(saved: _Saved) -> tuple[Any, Callable, Callable]:
     """Restore a transferred model: M_A(G_BA(x)), or M_A(x) where that is the target's look."""
+    experiment = saved.experiment
     graph, segmenter = segmentation.build(experiment, None)
     graphs, parameters = iteration.build(experiment, graph, None)
     views = Views(graphs, experiment.transfer.target_look)
     blank = jnp.zeros((1, experiment.image_size, experiment.image_size, 1), jnp.uint8)
     reference = jax.eval_shape(views.reference, parameters["translator"], blank, blank)
-    shape = {"segmenter": segmenter, "translator": parameters["translator"], "reference": reference}
-    model = checkpoints.restore_model(checkpoint, shape)
-    return model, views.segment_target, views.target_probability
+    shapes = {"segmenter": segmenter, "translator": parameters["translator"], "reference": reference}
+    return saved.restore(shapes), views.segment_target, views.target_probability
 
 
 def scores(predictor: Predictor, radiographs: Any) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Results files to the tables of the README, of docs/RESULTS.md and of docs/PERFORMANCE.md.
+"""Results files to the tables of the README and of docs: RESULTS.md, PERFORMANCE.md and MODEL_CARD.md.
 
 `python -m cxr_jax.report` writes the tables again; `--add NAME=WORKDIR` first keeps the results of a run of
 configs/transfer.py or configs/segmentation.py as `docs/results/NAME.json`; `--add-table1 WORKDIR` and `--add-table2
@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr_jax import figure7, figure8, report_benchmarks, report_table1, report_table2, results
+from cxr_jax import figure7, figure8, report_benchmarks, report_shipped, report_table1, report_table2, results
 from cxr_jax.rows import RowsError, markdown_table, with_spread
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path("docs/results")
-README, DETAILS, PERFORMANCE = "README.md", "docs/RESULTS.md", "docs/PERFORMANCE.md"
+README, DETAILS = "README.md", "docs/RESULTS.md"
 REQUIRED = (
     "name", "command", "config", "seed", "commit", "device", "source", "target", "label_frac", "image_size", "test"
 )  # fmt: skip
@@ -37,9 +37,13 @@ HIGHLIGHTS = (
 MARKERS = "<!-- {}: python -m cxr_jax.report -->", "<!-- end of {} -->"
 LATEX = "docs/table1.tex"
 TABLES = {"table 1": report_table1, "table 2": report_table2}  # by the section of docs/RESULTS.md
-SECTIONS = {README: ("results",), DETAILS: ("results", *TABLES), PERFORMANCE: ("benchmarks",)}
+LISTS = {  # of rows that nothing is asked of: by document, its section and what writes it
+    "docs/PERFORMANCE.md": ("benchmarks", report_benchmarks),
+    "docs/MODEL_CARD.md": ("shipped", report_shipped),
+}
+SECTIONS = {README: ("results",), DETAILS: ("results", *TABLES)} | {name: (part,) for name, (part, _) in LISTS.items()}
 FIGURES = {"docs/figure7.png": (figure7, report_table1), "docs/figure8.png": (figure8, report_table2)}
-ROW_FILES = [report_benchmarks.FILE, *(report.ROWS.file for report in TABLES.values())]
+ROW_FILES = [*(report.FILE for _, report in LISTS.values()), *(report.ROWS.file for report in TABLES.values())]
 
 
 class ReportError(ValueError):
@@ -135,8 +139,9 @@ def written(root: Path) -> dict[Path, str]:
     for section, report in TABLES.items():
         content = report.markdown(report.ROWS.read(root / RESULTS / report.ROWS.file))
         documents[details] = insert(documents[details], section, content, DETAILS)
-    content = report_benchmarks.markdown(report_benchmarks.read(root / RESULTS))
-    documents[root / PERFORMANCE] = insert((root / PERFORMANCE).read_text(), "benchmarks", content, PERFORMANCE)
+    for name, (section, report) in LISTS.items():
+        content = report.markdown(report.read(root / RESULTS))
+        documents[root / name] = insert((root / name).read_text(), section, content, name)
     rows = report_table1.ROWS.read(root / RESULTS / report_table1.ROWS.file)
     return documents | {root / LATEX: report_table1.latex(rows)}
 

@@ -184,5 +184,5 @@ def test_the_command_says_what_was_skipped_by_its_exit_status(models, folder, tm
     assert "broken.png" in result.stderr
     result = command(*arguments)
     assert "10 files are there already" in result.stdout + result.stderr
-    result = command(f"--input={folder}", "--output=x")
-    assert "--mode=predict needs --checkpoint" in result.stdout + result.stderr
+    result = command(f"--input={folder}")
+    assert "--mode=predict needs --output" in result.stdout + result.stderr

@@ -1,0 +1,32 @@
+"""The table of docs/MODEL_CARD.md, from the rows of `docs/results/shipped.json`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxr_jax.rows import markdown_table, with_spread
+
+FILE = "shipped.json"
+HEAD = ("file", "MB", "organ", "test images of", "Jaccard", "Dice", "Jaccard, tidied", "plausible masks")
+NOTHING = "No weights are shipped yet: `python -m cxr_jax.ship` adds them."
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of a folder of results, none where there is no file."""
+    path = folder / FILE
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table, a line for each row."""
+    return markdown_table(HEAD, [_line(row) for row in rows]) if rows else NOTHING
+
+
+def _line(row: Mapping[str, Any]) -> list[str]:
+    scores = [
+        "-" if row[name] is None else with_spread(row[name]["mean"], row[name]["std"])
+        for name in ("jaccard", "dice", "jaccard_tidied")
+    ]
+    plausible = f"{row['plausible']} of {row['images']}"
+    return [row["file"], f"{row['bytes'] / 1e6:.1f}", row["organ"], row["dataset"], *scores, plausible]

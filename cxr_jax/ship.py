@@ -1,0 +1,112 @@
+"""Models of finished runs to the weights that the package ships, and what these are worth.
+
+`python -m cxr_jax.ship --segmenter WORKDIR --segmenter WORKDIR --translator WORKDIR` writes `cxr_jax/weights/ORGAN.npz`
+and `translator.npz`, tests the segmenters as they lie there on their datasets' test images, and keeps the figures in
+`docs/results/shipped.json`.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxr_jax import compact, config, evaluation, experiment, inference, plausibility, results
+from cxr_jax.data.radiographs import TASKS, Radiographs
+from cxr_jax.report_shipped import FILE
+
+WEIGHTS = Path(__file__).parent / "weights"
+METRICS = ("jaccard", "dice", "jaccard_tidied")
+
+
+class ShipError(ValueError):
+    """A model that cannot be shipped; the message says what was expected."""
+
+
+def shipped(folder: Path = WEIGHTS) -> list[Path]:
+    """Return the files of the shipped segmenters, one an organ."""
+    return [path for organ in TASKS if (path := folder / f"{organ}{compact.SUFFIX}").exists()]
+
+
+def segmenter(workdir: Path, folder: Path = WEIGHTS) -> Path:
+    """Write the segmenter of a finished run; raise `ShipError` for one that does not read images as they are."""
+    found = inference.restore(workdir)
+    translates = "translator" in found.model
+    if translates and found.experiment.transfer.target_look != "b":
+        raise ShipError(f"{workdir} segments translated images: expected a model that reads images as they are")
+    model = found.model["segmenter"] if translates else found.model
+    return _write(folder / f"{found.experiment.task}{compact.SUFFIX}", model, "pretraining", found.experiment, workdir)
+
+
+def translator(workdir: Path, folder: Path = WEIGHTS) -> Path:
+    """Write the translator of a finished run."""
+    found = inference.restore(workdir / "transfer")
+    path = folder / f"{inference.TRANSLATOR}{compact.SUFFIX}"
+    return _write(path, found.model["translator"], inference.TRANSLATOR, found.experiment, workdir)
+
+
+def _write(path: Path, model: Any, stage: str, plan: Any, workdir: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trained = json.loads((workdir / results.FILE).read_text())
+    about = {"stage": stage, "epoch": 0, "config": config.to_json(plan)}
+    compact.write(
+        path, model, about | {"trained": {name: trained[name] for name in ("command", "commit", "device", "data")}}
+    )
+    return path
+
+
+def measure(path: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
+    """Return a row for each dataset: what a shipped segmenter's masks of its test images are worth."""
+    model = inference.restore(path)
+    data = experiment.load_data(model.experiment, data_dir, manual_dir)
+    tests = {"source": data.source[data.source_split.test], "target": data.target[data.target_split.test]}
+    return [_row(path, model, images, data.shape()) for images in tests.values()]
+
+
+def _row(path: Path, model: inference.Predictor, images: Radiographs, shape: plausibility.Shape) -> dict[str, Any]:
+    known = images.with_masks()
+    scores = inference.scores(model, known) if len(known) else {}
+    masks = np.asarray(evaluation.in_batches(model.predict, images.images))
+    described = results.describe(model.experiment)
+    return {
+        "file": path.name,
+        "bytes": path.stat().st_size,
+        "organ": model.experiment.task,
+        "dataset": images.name,
+        "images": len(images),
+        **{name: _brief(scores.get(name)) for name in METRICS},
+        "plausible": int(shape.plausible(masks).sum()),
+        **{
+            name: described[name]
+            for name in ("command", "config", "seed", "commit", "device", "versions", "image_size")
+        },
+        "trained": compact.read_about(path)["trained"],
+        "data": {images.name: images.fingerprint()},
+    }
+
+
+def _brief(metric: Mapping[str, Any] | None) -> dict[str, float] | None:
+    return None if metric is None else {name: metric[name] for name in ("mean", "std")}
+
+
+def main() -> None:
+    """Write the files, and the figures of all that are there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--segmenter", metavar="WORKDIR", action="append", default=[], type=Path)
+    parser.add_argument("--translator", metavar="WORKDIR", type=Path)
+    parser.add_argument("--data_dir", default=os.environ.get("TFDS_DATA_DIR"))
+    parser.add_argument("--manual_dir", default=os.environ.get("CXR_MANUAL_DIR"))
+    arguments = parser.parse_args()
+    for workdir in arguments.segmenter:
+        print(segmenter(workdir))
+    if arguments.translator is not None:
+        print(translator(arguments.translator))
+    rows = [row for path in shipped() for row in measure(path, arguments.data_dir, arguments.manual_dir)]
+    results.write_json(Path("docs/results") / FILE, rows)
+
+
+if __name__ == "__main__":
+    main()
