@@ -127,6 +127,7 @@ def test_cells_share_what_their_seed_starts_from(finished):
         assert folders == expected | {"overlays"}
 
 
+@pytest.mark.slow
 def test_a_task_without_labels_goes_on_from_the_warmed_up_translator_of_all(finished, tfds_dir, monkeypatch):
     workdir, rows = finished
     load = radiographs.load
