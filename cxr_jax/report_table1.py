@@ -95,16 +95,16 @@ def _published(cell: tuple | None, metric: int) -> str:
 
 
 def _spreads(rows: Sequence[Row]) -> str:
-    head = ["", "organ", "protocol", "size", "Jaccard", "sd over folds", "sd over images", "95 % interval"]
+    head = ["", "organ", "protocol", "size", "Jaccard", "sd over folds", "sd over images", "95 % interval", "tidied"]
     lines = []
     for row in sorted(rows, key=ROWS.key):
         jaccard = row["jaccard"]
         low, high = jaccard["bootstrap_95"]
         spreads = (jaccard[name] for name in ("mean", "std_folds", "std_images"))
         numbers = ["-" if spread is None else f"{spread:.2f}" for spread in spreads]
-        lines.append(
-            [*_names(row), *numbers, f"{low:.2f} to {high:.2f}", *(_distance(row, name) for name in DISTANCES)]
-        )
+        tidied = f"{row['jaccard_tidied']['mean']:.2f}" if "jaccard_tidied" in row else "-"
+        distances = [_distance(row, name) for name in DISTANCES]
+        lines.append([*_names(row), *numbers, f"{low:.2f} to {high:.2f}", tidied, *distances])
     return markdown_table([*head, *DISTANCES.values()], lines)
 
 

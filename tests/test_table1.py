@@ -144,12 +144,12 @@ def test_the_figure_has_the_interval_of_every_spread():
 
 
 def test_spreads_and_distances_are_told_cell_by_cell():
-    cell = row() | {"hd95_mm": {"mean": 7.0, "std_images": 2.0}}
+    cell = row() | {"hd95_mm": {"mean": 7.0, "std_images": 2.0}, "jaccard_tidied": {"mean": 95.25}}
     head, _, line = report_table1.markdown([cell]).split("\n\n")[2].splitlines()
-    assert head.endswith("| sd over folds | sd over images | 95 % interval | HD95, mm | ASSD, mm |")
+    assert head.endswith("| sd over folds | sd over images | 95 % interval | tidied | HD95, mm | ASSD, mm |")
     low, high = cell["jaccard"]["bootstrap_95"]
     assert line.startswith("| unet | lungs | paper, seed 0 | 128 | 95.00 | 0.50 |")
-    assert line.endswith(f"| {low:.2f} to {high:.2f} | 7.00 ± 2.00 | - |")
+    assert line.endswith(f"| {low:.2f} to {high:.2f} | 95.25 | 7.00 ± 2.00 | - |")
 
 
 def test_segmenters_are_compared_on_the_same_images_alone():
