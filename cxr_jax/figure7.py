@@ -14,6 +14,7 @@ from cxr_jax.published import OVER_FOLDS, TABLE1
 
 JSRT_IMAGES, FOLDS = 247, 5
 COLOURS = {"paper": "tab:blue", "best": "tab:green", "published": "tab:gray"}
+KINDS = {"paper": "ours, the paper's protocol", "best": "ours, best", "published": "published"}
 
 
 class Point(NamedTuple):
@@ -35,12 +36,12 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             style = {"fmt": "o", "capsize": 3, "color": COLOURS.get(point.kind, "tab:orange")}
             axis.errorbar(point.mean, place, xerr=point.reach or None, **style)
         axis.set_yticks(range(len(points)), [point.name for point in points])
-        axis.set(title=organ, xlabel="Jaccard, %")
+        low, high = axis.get_xlim()
+        axis.set(title=organ, xlabel="Jaccard, %", xlim=(max(low, 0), min(high, 100)))  # few folds: wide intervals
         axis.grid(axis="x", alpha=0.3)
-    handles = [plt.Line2D([], [], marker="o", linestyle="", color=colour) for colour in COLOURS.values()]
-    figure.legend(
-        handles, ["ours, the paper's protocol", "ours, best", "published"], loc="outside lower center", ncols=3
-    )
+    shown = [kind for kind in KINDS if kind in {"published", *(row["protocol"] for row in rows)}]
+    handles = [plt.Line2D([], [], marker="o", linestyle="", color=COLOURS[kind]) for kind in shown]
+    figure.legend(handles, [KINDS[kind] for kind in shown], loc="outside lower center", ncols=len(shown))
     figure.savefig(path, dpi=100, metadata={"Software": None})
     plt.close(figure)
 

@@ -83,14 +83,19 @@ class Table:
         files.write(path, json.dumps([rows[key] for key in sorted(rows)], indent=1) + "\n")
 
     def mixtures(self, rows: Sequence[Row]) -> list[str]:
-        """Return a line for each way in which rows of one protocol and size were not made alike."""
+        """Return a line for each way in which rows of one protocol and size were not made alike.
+
+        Checksums of data are of images and masks, so that they are alike within a task alone.
+        """
         first, found = {}, {}
         for row in rows:
             group = row["protocol"], row["image_size"]
-            one, other = ({name: made[name] for name in MADE} for made in (first.setdefault(group, row), row))
-            for line in differences(one, other, f"{group[0]}, {group[1]} px"):
-                if not any(f".config.{name}" in line.partition(":")[0] for name in self.varying):
-                    found[line] = None
+            for name in MADE:
+                alike = (*group, name, row["config"]["task"] if name == "data" else None)
+                one, other = ({name: made[name]} for made in (first.setdefault(alike, row), row))
+                for line in differences(one, other, f"{group[0]}, {group[1]} px"):
+                    if not any(f".config.{name}" in line.partition(":")[0] for name in self.varying):
+                        found[line] = None
         return list(found)
 
     def compare(self, one: Row, other: Row) -> PairedTest:

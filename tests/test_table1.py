@@ -118,8 +118,15 @@ def row(segmenter="unet", organ="lungs", seed=0, mean=95.0, images=40) -> dict:
     folds = [{f"{fold}_{i}": float(mean + noise[i]) for i in range(fold, images, 2)} for fold in (0, 1)]
     spread = table1.spread(folds) | {"mean": mean, "std_folds": 0.5}
     fields = {"protocol": "paper", "image_size": 128, "folds": [0, 1], "device": "cpu", "commit": "abc"}
-    fields |= {"config": {"task": organ}, "data": {"jsrt": "1"}}
+    fields |= {"config": {"task": organ}, "data": {"jsrt": f"with masks of {organ}"}}
     return {"segmenter": segmenter, "organ": organ, "seed": seed, "jaccard": spread, "dice": spread, **fields}
+
+
+def test_rows_of_several_organs_are_alike_and_of_other_images_not(tmp_path):
+    rows = [row(), row(organ="heart"), row("segnet")]
+    assert report_table1.ROWS.mixtures(rows) == []
+    rows[2]["data"] = {"jsrt": "other images"}
+    assert len(report_table1.ROWS.mixtures(rows)) == 1
 
 
 def test_documents_show_ours_beside_the_published_figures(tmp_path):
