@@ -19,7 +19,9 @@ WEIGHTS = defaultdict(lambda: 1.0, image=10.0, kl=0.01, kl_cycle=0.01)
 PARTS = ("translator", "discriminators", "segmenter")
 
 
-@pytest.fixture(scope="module", params=["munit", "cyclegan", pytest.param("unit", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=["munit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cyclegan", "unit"))]
+)
 def setting(request):
     """Return graphs, optimisers, a state and a batch at the smallest sizes."""
     sizes = tiny.TRANSLATOR_SIZES[request.param]
