@@ -208,7 +208,7 @@ def row(method="transfer", label_frac=0.0, mean=90.0, backend="munit", images=28
         "task": "lungs",
         "source": "jsrt",
         "target": "montgomery",
-        "config": {"method": method, "translator": {"name": backend}, "pretraining": {"epochs": 5}},
+        "config": {"task": "lungs", "method": method, "translator": {"name": backend}, "pretraining": {"epochs": 5}},
         "data": {},
         "label_frac": label_frac,
         "labelled_images": round(82 * label_frac),
@@ -287,7 +287,7 @@ def test_rows_are_read_checked_and_replaced(tmp_path):
         (tmp_path / "run/table2.json").write_text(json.dumps(content))
         report_table2.ROWS.add(tmp_path / "run", kept)
     assert [r["jaccard"]["mean"] for r in report_table2.ROWS.read(kept) if r["label_frac"] == 0] == [76.0, 89.0, 91.0]
-    other = row(label_frac=1.0) | {"commit": "d", "config": {"pretraining": {"epochs": 6}}}
+    other = row(label_frac=1.0) | {"commit": "d", "config": {"task": "lungs", "pretraining": {"epochs": 6}}}
     (tmp_path / "run/table2.json").write_text(json.dumps([other]))
     with pytest.raises(
         RowsError, match=r"would mix[^$]*commit: 'c' / 'd'[^$]*config.pretraining.epochs: 5 / 6[^$]*--mix"
