@@ -140,7 +140,8 @@ def written(root: Path) -> dict[Path, str]:
         content = report.markdown(report.ROWS.read(root / RESULTS / report.ROWS.file))
         documents[details] = insert(documents[details], section, content, DETAILS)
     for name, (section, report) in LISTS.items():
-        content = report.markdown(report.read(root / RESULTS))
+        path = root / RESULTS / report.FILE
+        content = report.markdown(json.loads(path.read_text()) if path.exists() else [])
         documents[root / name] = insert((root / name).read_text(), section, content, name)
     rows = report_table1.ROWS.read(root / RESULTS / report_table1.ROWS.file)
     return documents | {root / LATEX: report_table1.latex(rows)}

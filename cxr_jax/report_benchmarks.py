@@ -1,8 +1,6 @@
 """The table of docs/PERFORMANCE.md, from the rows of `docs/results/benchmarks.json`."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from cxr_jax.rows import markdown_table
@@ -11,12 +9,6 @@ FILE = "benchmarks.json"
 UNITS = {"ms": "ms", "mib": "MiB"}
 HEAD = ("benchmark", "what", "device", "ours", "peer", "the peer's", "ratio")
 NOTHING = "No results are there yet: each command above adds its own."
-
-
-def read(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of a folder of results, none where there is no file."""
-    path = folder / FILE
-    return json.loads(path.read_text()) if path.exists() else []
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:

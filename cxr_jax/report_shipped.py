@@ -1,8 +1,6 @@
 """The table of docs/MODEL_CARD.md, from the rows of `docs/results/shipped.json`."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from cxr_jax.rows import markdown_table, with_spread
@@ -10,12 +8,6 @@ from cxr_jax.rows import markdown_table, with_spread
 FILE = "shipped.json"
 HEAD = ("file", "MB", "organ", "test images of", "Jaccard", "Dice", "Jaccard, tidied", "plausible masks")
 NOTHING = "No weights are shipped yet: `python -m cxr_jax.ship` adds them."
-
-
-def read(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of a folder of results, none where there is no file."""
-    path = folder / FILE
-    return json.loads(path.read_text()) if path.exists() else []
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
