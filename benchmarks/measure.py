@@ -15,6 +15,7 @@ import jax
 from absl import flags
 
 from cxr_jax import files, results
+from cxr_jax.models import PRECISIONS
 
 IDENTITY = ("benchmark", "device", "shape", "peer")  # of a row
 PACKAGES = ("jax", "jaxlib", "flax", "torch")
@@ -22,6 +23,9 @@ PACKAGES = ("jax", "jaxlib", "flax", "torch")
 SIZE = flags.DEFINE_integer("size", 256, "Side of the images.")
 BATCH = flags.DEFINE_integer("batch", 4, "Images a step.")
 STEPS = flags.DEFINE_integer("steps", 10, "Steps that are timed together.")
+PRECISION = flags.DEFINE_enum(
+    "precision", "float32", PRECISIONS, "In which our networks compute; the peers have theirs."
+)
 ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each is timed.")
 RESULTS = flags.DEFINE_string("results", "docs/results/benchmarks.json", "Where the rows go.")
 

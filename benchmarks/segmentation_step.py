@@ -16,7 +16,8 @@ def main(_: list[str]) -> None:
     """Measure what the flags say."""
     number = measure.STEPS.value
     for name in SEGMENTERS.value:
-        case = SegmentationCase(name, WIDTHS[name] // DIVIDED.value, measure.SIZE.value, measure.BATCH.value)
+        width = WIDTHS[name] // DIVIDED.value
+        case = SegmentationCase(name, width, measure.SIZE.value, measure.BATCH.value, measure.PRECISION.value)
         peers = {mode.name: case.peer(mode, number) for mode in training.modes()}
         times = measure.race({"ours": case.ours(number), **peers})
         measure.report("segmentation step", case, times, number)

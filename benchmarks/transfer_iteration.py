@@ -14,7 +14,7 @@ def main(_: list[str]) -> None:
     """Measure what the flags say."""
     number = measure.STEPS.value
     for sizes in NETWORKS.value:
-        case = TransferCase(sizes, DIVIDED.value, measure.SIZE.value, measure.BATCH.value)
+        case = TransferCase(sizes, DIVIDED.value, measure.SIZE.value, measure.BATCH.value, measure.PRECISION.value)
         peers = {mode.name: case.peer(mode, number) for mode in training.modes()}
         times = measure.race({"ours": case.ours(number), **peers})
         measure.report("transfer iteration", case, times, number)

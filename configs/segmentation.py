@@ -46,6 +46,7 @@ def get_config(preset: str = "") -> ConfigDict:
     config.source_dir = placeholder(str)  # of a source or target "radiograph_folder"
     config.target_dir = placeholder(str)
     config.image_size = 256
+    config.precision = "float32"  # or bfloat16
     config.trim = True
     config.negated = ()
     config.fold = 0

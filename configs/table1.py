@@ -34,6 +34,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.source = base.source
     config.source_dir = placeholder(str)  # of a source "radiograph_folder"
     config.image_size = base.image_size
+    config.precision = base.precision
     config.trim = base.trim
     config.negated = base.negated
     config.segmenters = {

@@ -9,7 +9,7 @@ from typing import Any
 from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.data.radiographs import DATASETS, FOLDER, TASKS
 from cxr_jax.data.splits import FOLDS
-from cxr_jax.models import CRITICS, DISCRIMINATORS, SEGMENTERS, TRANSLATORS, initialise
+from cxr_jax.models import CRITICS, DISCRIMINATORS, PRECISIONS, SEGMENTERS, TRANSLATORS, initialise
 from cxr_jax.plans import Convergence, Experiment, SegmenterTraining, Transfer, network_sizes
 from cxr_jax.typed import ConfigError
 
@@ -34,6 +34,7 @@ def check_values(experiment: Experiment) -> None:
     within("config.label_frac", experiment.label_frac, 0, 1)
     within("config.fold", experiment.fold, 0, FOLDS - 1)
     within("config.seed", experiment.seed, 0, 2**31 - 1)
+    one_of("config.precision", experiment.precision, PRECISIONS)
     _check_augmentation(experiment.augmentation)
     _check_training("config.pretraining", experiment.pretraining)
     if experiment.critic is not None:

@@ -108,7 +108,8 @@ def restore_translator(directory: str | Path) -> nnx.Module:
     """
     saved = _find(Path(directory), ("transfer",))
     section = saved.experiment.translator
-    graph, shapes = initialise(TRANSLATORS[section["name"]], None, **plans.network_sizes(section))
+    sizes = plans.network_sizes(section)
+    graph, shapes = initialise(TRANSLATORS[section["name"]], None, saved.experiment.precision, **sizes)
     if saved.stage == TRANSLATOR:
         return nnx.merge(graph, saved.restore(shapes))
     model, *_ = _translated(saved)

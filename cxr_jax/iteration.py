@@ -35,11 +35,13 @@ def build(
 ) -> tuple[steps.Graphs, dict[str, Any]]:
     """Return the graphs and the initial parameters of translator and discriminators; without a key, shapes alone."""
     key_translator, key_a, key_b = (None,) * 3 if key is None else jax.random.split(key, 3)
-    translator, critic = experiment.translator, experiment.discriminator
-    graph, parameters = initialise(TRANSLATORS[translator["name"]], key_translator, **plans.network_sizes(translator))
-    sizes = plans.network_sizes(critic)
-    critic_graph, critic_a = initialise(DISCRIMINATORS[critic["name"]], key_a, **sizes)
-    _, critic_b = initialise(DISCRIMINATORS[critic["name"]], key_b, **sizes)
+
+    def make(networks: dict[str, type], section: dict[str, Any], key: PRNGKeyArray | None) -> tuple[nnx.GraphDef, Any]:
+        return initialise(networks[section["name"]], key, experiment.precision, **plans.network_sizes(section))
+
+    graph, parameters = make(TRANSLATORS, experiment.translator, key_translator)
+    critic_graph, critic_a = make(DISCRIMINATORS, experiment.discriminator, key_a)
+    _, critic_b = make(DISCRIMINATORS, experiment.discriminator, key_b)
     parameters = {"translator": parameters, "discriminators": {"a": critic_a, "b": critic_b}}
     return steps.Graphs(segmenter, graph, critic_graph), parameters
 

@@ -12,7 +12,7 @@ Scores = Sequence[Float[Array, "b p q 1"]]
 
 def mean_absolute_error(x: Float[Array, "..."], y: Float[Array, "..."]) -> Scalar:
     """L1 distance, the reconstruction loss of MUNIT (equations 2 to 4)."""
-    return jnp.abs(x - y).mean()
+    return jnp.abs(x.astype(jnp.float32) - y).mean()
 
 
 def cross_entropy(

@@ -89,6 +89,7 @@ class Experiment:
     self_training: SegmenterTraining | None = None  # of M_A after a transfer, on its own masks
     source_dir: str | None = None  # the folder of a source, and
     target_dir: str | None = None  # that of a target, that is a `radiograph_folder`
+    precision: str = "float32"  # in which networks compute; their weights and statistics always have 32 bits
 
     @property
     def stage(self) -> str:
@@ -130,6 +131,7 @@ class Table1:
     critics: Mapping[str, Critic]  # by the names of the segmenters that learn against one
     together: int  # cells of a segmenter that train at once, over the leading axis of one program; on a CPU always 1
     source_dir: str | None = None  # the folder of a source that is a `radiograph_folder`
+    precision: str = "float32"
 
     def experiments(self) -> dict[str, Experiment]:
         """Return the experiment of each cell of the grid by the name of its folder."""
@@ -150,6 +152,7 @@ class Table1:
                 pretraining=self.pretraining,
                 critic=self.critics.get(name),
                 source_dir=self.source_dir,
+                precision=self.precision,
             )
             for name, sizes in self.segmenters.items()
             for task, fold, seed in itertools.product(self.tasks, self.folds, self.seeds)

@@ -54,7 +54,7 @@ class Networks(NamedTuple):
 def build(experiment: plans.Experiment, key: PRNGKeyArray | None) -> tuple[nnx.GraphDef, Any]:
     """Return graph and initial variables of the experiment's segmenter; without a key, shapes alone."""
     section = experiment.segmenter
-    return initialise(SEGMENTERS[section["name"]], key, **plans.network_sizes(section))
+    return initialise(SEGMENTERS[section["name"]], key, experiment.precision, **plans.network_sizes(section))
 
 
 def pretrain(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
@@ -157,7 +157,8 @@ def _start(
     segmenter = steps.learner(graph, variables if job.start is None else job.start, optimiser)
     if section is None:
         return Networks(graph, optimiser, None, None), steps.initial_state(segmenter, {}, key_train)
-    critic_graph, variables = initialise(CRITICS[section.name], jax.random.fold_in(key_init, 1), width=section.width)
+    key_critic, precision = jax.random.fold_in(key_init, 1), job.experiment.precision
+    critic_graph, variables = initialise(CRITICS[section.name], key_critic, precision, width=section.width)
     critic_optimiser = make(section.learning_rate)
     critic = steps.learner(critic_graph, variables, critic_optimiser)
     return Networks(graph, optimiser, critic_graph, critic_optimiser), steps.initial_state(segmenter, critic, key_train)

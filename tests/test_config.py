@@ -38,6 +38,7 @@ def test_the_paper_protocol_is_the_default():
         ("label_frac", "half", "config.label_frac must be a float, found 'half'"),
         ("source", "jrst", "config.source must be one of jsrt, montgomery"),
         ("target", "hospital", "config.target must be one of jsrt, montgomery"),
+        ("precision", "float16", "config.precision must be one of float32, bfloat16; found 'float16'"),
         ("task", "lung", "config.task must be one of lungs, heart, clavicles; found 'lung'"),
         ("method", "magic", "config.method must be one of segmentation, transfer"),
         ("fold", 5, r"config.fold must be in \[0, 4\]"),

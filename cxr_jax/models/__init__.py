@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx, traverse_util
 from jaxtyping import PRNGKeyArray
 
@@ -18,16 +19,26 @@ from cxr_jax.models.segnet import SegNet
 from cxr_jax.models.unet import UNet
 from cxr_jax.models.unit import UNIT
 
-__all__ = ["CRITICS", "DISCRIMINATORS", "SEGMENTERS", "TRANSLATORS", "initialise", "join", "split_statistics"]
+__all__ = [
+    "CRITICS",
+    "DISCRIMINATORS",
+    "PRECISIONS",
+    "SEGMENTERS",
+    "TRANSLATORS",
+    "initialise",
+    "join",
+    "split_statistics",
+]
 
 SEGMENTERS = {"unet": UNet, "fcn": FCN, "segnet": SegNet, "invertednet": InvertedNet, "scan": SCAN}
 TRANSLATORS = {"munit": MUNIT, "munit_dataset_style": DatasetStyleMUNIT, "unit": UNIT, "cyclegan": CycleGAN}
 CRITICS = {"scan": SCANCritic}
 DISCRIMINATORS = {"patch": MultiScaleDiscriminator}
+PRECISIONS = ("float32", "bfloat16")
 
 
 def initialise(
-    architecture: type[nnx.Module], key: PRNGKeyArray | None, **sizes: Any
+    architecture: type[nnx.Module], key: PRNGKeyArray | None, precision: str = "float32", **sizes: Any
 ) -> tuple[nnx.GraphDef, dict[str, Any]]:
     """Build a network; return its static graph and its variables as a plain nested dict of arrays.
 
@@ -35,19 +46,23 @@ def initialise(
     ValueError. `nnx.merge(graph, variables)` is the network again, inside a trace too. All parameters are drawn
     in one program, which is seldom run and therefore compiled without optimisation. Without a key nothing is
     drawn, and shapes stand for the arrays: enough to restore a checkpoint into.
+
+    `precision` is the type in which the layers compute, a name of `PRECISIONS`; whatever it is, variables, the sums
+    behind a normalisation and what the network returns are of 32 bits.
     """
-    graph, shapes, draw = _outlined(architecture, tuple(sorted(sizes.items())))
+    graph, shapes, draw = _outlined(architecture, precision, tuple(sorted(sizes.items())))
     return graph, jax.tree.map(lambda shape: shape, shapes) if key is None else draw(key)
 
 
 @functools.cache
 def _outlined(
-    architecture: type[nnx.Module], sizes: tuple[tuple[str, Any], ...]
+    architecture: type[nnx.Module], precision: str, sizes: tuple[tuple[str, Any], ...]
 ) -> tuple[nnx.GraphDef, dict[str, Any], Callable[[PRNGKeyArray], dict[str, Any]]]:
     """Return a network's graph, the shapes of its variables, and what draws them."""
 
     def make(key):
         module = architecture(**dict(sizes), rngs=nnx.Rngs(params=key))
+        module.set_attributes(dtype=jnp.dtype(precision), raise_if_not_found=False)
         graph, parameters, statistics = nnx.split(module, nnx.Param, nnx.BatchStat)
         return graph, nnx.merge_state(parameters, statistics)
 

@@ -47,7 +47,7 @@ class Generator(nnx.Module):
         x = self.stem(images)
         for layer in [*self.down, *self.blocks, *self.up]:
             x = layer(x)
-        return self.head(x)
+        return self.head(x).astype(jnp.float32)
 
 
 class CycleGAN(nnx.Module):

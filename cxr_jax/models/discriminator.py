@@ -43,7 +43,7 @@ class PatchDiscriminator(nnx.Module):
         x = images
         for conv in self.convs:
             x = conv(x)
-        return self.head(x)
+        return self.head(x).astype(jnp.float32)
 
 
 class MultiScaleDiscriminator(nnx.Module):

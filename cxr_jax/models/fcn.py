@@ -87,4 +87,4 @@ class FCN(nnx.Module):
         x = dropout(x, RATE, keys[1]) if train else x
         scores = self.up_fc7(self.score_fc7(x)) + self.score_pool4(pools[3])
         scores = self.up_pool4(scores) + self.score_pool3(pools[2])
-        return self.up_pool3(scores)
+        return self.up_pool3(scores).astype(jnp.float32)

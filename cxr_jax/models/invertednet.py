@@ -90,4 +90,4 @@ class InvertedNet(nnx.Module):
             skips.append(x)
         for up, stage, skip in zip(UPSAMPLINGS, self.decoder, reversed(skips[:-1]), strict=True):
             x = stage(jnp.concatenate([skip, up(x)], axis=-1), next(keys))
-        return self.head(x)
+        return self.head(x).astype(jnp.float32)

@@ -84,10 +84,11 @@ def dropout(x: Image, rate: float, key: PRNGKeyArray) -> Image:
 
 
 def instance_norm(x: Image, epsilon: float = 1e-5) -> Image:
-    """Give each channel of each image zero mean and unit variance (no learned parameters)."""
-    mean = x.mean(axis=(1, 2), keepdims=True)
-    variance = x.var(axis=(1, 2), keepdims=True)
-    return (x - mean) * jax.lax.rsqrt(variance + epsilon)
+    """Give each channel of each image zero mean and unit variance (no learned parameters), computed in fp32."""
+    exact = x.astype(jnp.float32)
+    mean = exact.mean(axis=(1, 2), keepdims=True)
+    variance = exact.var(axis=(1, 2), keepdims=True)
+    return ((exact - mean) * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
 
 
 def adaptive_instance_norm(x: Image, scale: Float[Array, "b c"], shift: Float[Array, "b c"]) -> Image:
@@ -109,10 +110,12 @@ class LayerNorm(nnx.Module):
         self.epsilon = epsilon
 
     def __call__(self, x: Image) -> Image:
-        """Normalise `x`."""
-        mean = x.mean(axis=(1, 2, 3), keepdims=True)
-        deviation = x.std(axis=(1, 2, 3), keepdims=True, ddof=1)
-        return (x - mean) / (deviation + self.epsilon) * self.scale[...] + self.shift[...]
+        """Normalise `x`, computed in fp32."""
+        exact = x.astype(jnp.float32)
+        mean = exact.mean(axis=(1, 2, 3), keepdims=True)
+        deviation = exact.std(axis=(1, 2, 3), keepdims=True, ddof=1)
+        normal = (exact - mean) / (deviation + self.epsilon)
+        return (normal * self.scale[...] + self.shift[...]).astype(x.dtype)
 
 
 class PaddedConv(nnx.Module):
@@ -177,8 +180,8 @@ class UpConv(nnx.Module):
     def __call__(self, x: Image) -> Image:
         """Double height and width of `x`."""
         b, h, w, _ = x.shape
-        y = jnp.einsum("bhwc,ijco->bhiwjo", x, self.kernel[...])
-        return y.reshape(b, 2 * h, 2 * w, -1) + self.bias[...]
+        y = jnp.einsum("bhwc,ijco->bhiwjo", x, self.kernel[...].astype(x.dtype))
+        return y.reshape(b, 2 * h, 2 * w, -1) + self.bias[...].astype(x.dtype)
 
 
 class UpsampledConv(nnx.Module):
@@ -205,12 +208,12 @@ class UpsampledConv(nnx.Module):
     def __call__(self, x: Image) -> Image:
         """Double height and width of `x`."""
         b, h, w, c = x.shape
-        sums = jnp.array([_EVEN, _ODD], x.dtype)
-        kernel = jnp.einsum("pay,qbx,yxio->abipqo", sums, sums, self.kernel[...]).reshape(3, 3, c, -1)
+        sums = jnp.array([_EVEN, _ODD], jnp.float32)
+        kernel = jnp.einsum("pay,qbx,yxio->abipqo", sums, sums, self.kernel[...]).reshape(3, 3, c, -1).astype(x.dtype)
         padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
         y = jax.lax.conv_general_dilated(padded, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         y = y.reshape(b, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, -1)
-        return jax.nn.relu(self.norm(y + self.bias[...]))
+        return jax.nn.relu(self.norm(y + self.bias[...].astype(x.dtype)))
 
 
 # Which of the three small pixels around it each of the five upsampled pixels under a kernel repeats.

@@ -88,7 +88,7 @@ class StyleEncoder(nnx.Module):
         x = self.stem(images)
         for layer in self.down:
             x = layer(x)
-        return self.head(x.mean(axis=(1, 2)))
+        return self.head(x.mean(axis=(1, 2))).astype(jnp.float32)
 
 
 class StyleMLP(nnx.Module):
@@ -130,7 +130,7 @@ class Decoder(nnx.Module):
             x = block(x, adaptation)
         for layer in self.up:
             x = layer(x)
-        return self.head(x)
+        return self.head(x).astype(jnp.float32)
 
 
 class AutoEncoder(nnx.Module):

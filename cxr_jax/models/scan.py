@@ -109,7 +109,7 @@ class SCAN(nnx.Module):
             x = upconv(norm(x, train=train))
         for block in self.blocks:
             x = block(x, train=train)
-        return self.head(self.norm(x, train=train))
+        return self.head(self.norm(x, train=train)).astype(jnp.float32)
 
 
 class SCANCritic(nnx.Module):
@@ -131,4 +131,4 @@ class SCANCritic(nnx.Module):
     ) -> Float[Array, " b"]:
         """Return the logits of "a person drew this mask" for images in [-1, 1] and masks in [0, 1], soft ones too."""
         x = self.trunk(jnp.concatenate([images, masks], axis=-1), train=train)
-        return self.head(self.norm(x, train=train).mean(axis=(1, 2)))[:, 0]
+        return self.head(self.norm(x, train=train).mean(axis=(1, 2)))[:, 0].astype(jnp.float32)

@@ -1,5 +1,6 @@
 """SegNet (Badrinarayanan, Kendall and Cipolla 2017)."""
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -45,4 +46,4 @@ class SegNet(nnx.Module):
             all_indices.append(indices)
         for stage, indices in zip(self.decoder, reversed(all_indices), strict=True):
             x = stage(max_unpool(x, indices), train=train)
-        return self.head(x)
+        return self.head(x).astype(jnp.float32)

@@ -66,4 +66,4 @@ class UNet(nnx.Module):
             skips.append(x)
         for upconv, stage, skip in zip(self.upconvs, self.decoder, reversed(skips[:-1]), strict=True):
             x = stage(jnp.concatenate([skip, upconv(x)], axis=-1))
-        return self.head(x)
+        return self.head(x).astype(jnp.float32)

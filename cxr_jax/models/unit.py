@@ -40,7 +40,7 @@ class Decoder(nnx.Module):
         x = code
         for layer in [*self.blocks, *self.up]:
             x = layer(x)
-        return self.head(x)
+        return self.head(x).astype(jnp.float32)
 
 
 class UNIT(nnx.Module):
@@ -139,9 +139,9 @@ class UNIT(nnx.Module):
 
 def _noisy(code: Code, key: PRNGKeyArray) -> Code:
     """Draw from the Gaussians of unit variance around the codes."""
-    return code + jax.random.normal(key, code.shape)
+    return code + jax.random.normal(key, code.shape, code.dtype)
 
 
 def _kl(code: Code) -> Float[Array, ""]:
     """Divergence of unit-variance Gaussians around the codes from the standard normal, a dimension: mean(code²) / 2."""
-    return 0.5 * jnp.square(code).mean()
+    return 0.5 * jnp.square(code.astype(jnp.float32)).mean()
