@@ -10,6 +10,7 @@ from ml_collections import config_flags
 from cxr_jax import (
     checkpoints,
     config,
+    devices,
     experiment,
     exported,
     plans,
@@ -47,6 +48,13 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is in --output a
 DATA_DIR = flags.DEFINE_string(
     "data_dir", os.environ.get("TFDS_DATA_DIR"), "Where prepared datasets are; by default TFDS's own folder."
 )
+COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "Train in several processes: where the first listens, HOST:PORT, or `auto` where the cluster says (Slurm, MPI).",
+)
+PROCESSES = flags.DEFINE_integer("processes", None, "How many processes there are.", lower_bound=1)
+PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0; all share --workdir.", lower_bound=0)
 MANUAL_DIR = flags.DEFINE_string(
     "manual_dir",
     os.environ.get("CXR_MANUAL_DIR"),
@@ -76,11 +84,29 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}; did you mean --config.FIELD=VALUE?")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
+    join()
     platform.use_compilation_cache()
     try:
         MODES.get(MODE.value, train_or_evaluate)()
     except USER_ERRORS as error:
         raise app.UsageError(str(error)) from error
+
+
+def join() -> None:
+    """Join the other processes, if there are any."""
+    alone = COORDINATOR.value is None
+    if alone and (PROCESSES.value, PROCESS.value) != (None, None):
+        raise app.UsageError("--processes and --process need --coordinator, the address of the first process")
+    if alone:
+        return
+    if MODE.value in MODES:
+        raise app.UsageError(f"--mode={MODE.value} runs in one process: leave --coordinator out")
+    if COORDINATOR.value != "auto" and not (PROCESS.value or 0) < (PROCESSES.value or 0):
+        raise app.UsageError(
+            f"--coordinator={COORDINATOR.value} needs --processes and, below that, --process; "
+            f"found {PROCESSES.value} and {PROCESS.value}"
+        )
+    devices.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
 
 
 def train_or_evaluate() -> None:
@@ -91,8 +117,10 @@ def train_or_evaluate() -> None:
     workdir = Path(WORKDIR.value or default_workdir())
     kind, screen = KINDS[type(plan)]
     run = {"train": kind.train, "evaluate": kind.evaluate}[MODE.value]
-    print(screen(run(plan, workdir, DATA_DIR.value, MANUAL_DIR.value)))
-    print(f"  results, checkpoints, pictures and logs: {workdir}")
+    found = run(plan, workdir, DATA_DIR.value, MANUAL_DIR.value)
+    if devices.is_primary():
+        print(screen(found))
+        print(f"  results, checkpoints, pictures and logs: {workdir}")
 
 
 def predict() -> None:

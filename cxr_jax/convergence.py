@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from cxr_jax import evaluation, journal, metrics
+from cxr_jax import devices, evaluation, journal, metrics
 from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.data import sampling
 from cxr_jax.data.radiographs import Radiographs
@@ -100,8 +100,11 @@ def failures(folder: Path) -> int:
 
 
 def set_aside(folder: Path, trial: int) -> None:
-    """Make room for another trial."""
-    folder.rename(folder.with_name(f"{folder.name}_failed_{trial}"))
+    """Make room for another trial, when all processes have read what is there."""
+    devices.wait_for_all("judged")
+    if devices.is_primary():
+        folder.rename(folder.with_name(f"{folder.name}_failed_{trial}"))
+    devices.wait_for_all("set aside")
 
 
 def record(folder: Path, verdict: Verdict, restarts: int) -> None:

@@ -14,6 +14,7 @@ from cxr_jax import (
     checkpoints,
     config,
     convergence,
+    devices,
     inference,
     plans,
     polarity,
@@ -240,6 +241,7 @@ def _epochs(run: Run) -> int:
 
 def test(run: Run, data: Data) -> dict[str, Any]:
     """Test a run's outcome on the target; where M_A is its own, that too, on both datasets. Return the results."""
+    devices.wait_for_all("test")
     tests = {}
     if run.start is None and run.experiment.method != "from_scratch":
         segmenter = run.workdir / "pretraining"

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from cxr_jax import experiment
+from cxr_jax import devices, experiment
 from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.experiment import Run
 from cxr_jax.results import FILE
@@ -23,18 +23,20 @@ def train(
 ) -> None:
     """Train and test what is missing of the cells; a finished one is left alone.
 
-    Neighbours of one `kind` train together, `together` at once, on a CPU one after another, which is faster there. A
+    Neighbours of one `kind` train together, `together` at once, on a CPU as many as it has devices (one, unless XLA was
+    told otherwise), which is faster there. A
     cell of another config raises `cxr_jax.experiment.WorkdirError`, and one that a dataset cannot serve its error,
     before anything is trained. `TrainingDiverged` of the first cell whose losses are never finite is raised when the
     others have ended.
     """
     for cell in cells:
         experiment.require_own(cell)
+    devices.wait_for_all("grid")
     missing = [cell for cell in cells if not (cell.workdir / FILE).exists()]
     for cell in {(cell.experiment.task, cell.experiment.label_frac): cell for cell in missing}.values():
         experiment.load_data(cell.experiment, data_dir, manual_dir)
     diverged = []
-    size = 1 if jax.default_backend() == "cpu" else together
+    size = min(together, jax.device_count()) if jax.default_backend() == "cpu" else together
     with tqdm(total=len(cells), initial=len(cells) - len(missing), desc="cells") as progress:
         for _, neighbours in groupby(missing, key=kind):
             row = list(neighbours)
@@ -44,6 +46,7 @@ def train(
                 except TrainingDiverged as error:
                     diverged.append(error)
                 progress.update(len(row[start : start + size]))
+    devices.wait_for_all("end of grid")
     if diverged:
         raise diverged[0]
 

@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from cxr_jax import optimisers, plans, steps
+from cxr_jax import devices, optimisers, plans, steps
 from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
@@ -134,8 +134,8 @@ def draw_batch(
         images, masks = augmentation.geometry(augment, key, sampling.to_unit(images), masks.astype(jnp.float32))
         return sampling.to_network(images), masks
 
-    a, a_masks = prepare(geometry_a, pools.a[rows_a], pools.a_masks[rows_a])
-    b, b_masks = prepare(geometry_b, pools.b[rows_b], pools.b_masks[rows_b])
+    a, a_masks = prepare(geometry_a, *devices.shard_batch((pools.a[rows_a], pools.a_masks[rows_a])))
+    b, b_masks = prepare(geometry_b, *devices.shard_batch((pools.b[rows_b], pools.b_masks[rows_b])))
     return steps.Batch(a, a_masks, b, b_masks, pools.b_labelled[rows_b])
 
 

@@ -8,13 +8,16 @@ import numpy as np
 from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 
-from cxr_jax import files, pictures
+from cxr_jax import devices, files, pictures
 
 SCALARS = "scalars.jsonl"
 
 
 class Journal:
-    """The log of one stage. Opened to resume after `epoch`, it forgets what was written of later epochs."""
+    """The log of one stage. Opened to resume after `epoch`, it forgets what was written of later epochs.
+
+    Of several processes that train together the first writes.
+    """
 
     def __init__(self, directory: Path, epoch: int):
         """Open the log in `directory`, of which epochs up to `epoch` are valid."""
@@ -23,12 +26,14 @@ class Journal:
         kept = "".join(json.dumps(row) + "\n" for row in read(self._lines) if row["epoch"] <= epoch)
         if not self._lines.exists() or self._lines.read_text() != kept:
             files.write(self._lines, kept)
-        self._tensorboard = SummaryWriter(str(directory / "tensorboard"), purge_step=epoch + 1)
+        folder, writes = str(directory / "tensorboard"), devices.is_primary()
+        self._tensorboard = SummaryWriter(folder, purge_step=epoch + 1, write_to_disk=writes)
 
     def scalars(self, epoch: int, values: Mapping[str, float]) -> None:
         """Write one epoch's scalars."""
-        with self._lines.open("a") as file:
-            file.write(json.dumps({"epoch": epoch, **values}) + "\n")
+        if devices.is_primary():
+            with self._lines.open("a") as file:
+                file.write(json.dumps({"epoch": epoch, **values}) + "\n")
         for name, value in values.items():
             self._tensorboard.add_scalar(name, value, epoch)
         self._tensorboard.flush()

@@ -1,5 +1,6 @@
 """Pictures as arrays: radiographs with mask outlines, grids, overlays of test images."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy as np
 from jaxtyping import Array, Shaped, UInt8
 from PIL import Image
 from scipy import ndimage
+
+from cxr_jax import files
 
 TRUTH, PREDICTION = (64, 224, 64), (255, 64, 64)  # green and red
 
@@ -51,7 +54,9 @@ def grid(rows: Sequence[UInt8[np.ndarray, "_ h w 3"]], gap: int = 2) -> UInt8[np
 def save(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> None:
     """Write a picture as PNG, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    files.write(path, buffer.getvalue())
 
 
 def contact_sheet(pictures: Mapping[tuple[str, str], Path], path: Path) -> None:
@@ -65,5 +70,7 @@ def contact_sheet(pictures: Mapping[tuple[str, str], Path], path: Path) -> None:
         axis.set_title(f"{row}, {column}")
     for axis in axes.flat:
         axis.axis("off")
-    figure.savefig(path, dpi=240)  # fine enough for outlines one pixel wide
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=240)  # fine enough for outlines one pixel wide
+    files.write(path, buffer.getvalue())
     plt.close(figure)

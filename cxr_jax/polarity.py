@@ -14,7 +14,7 @@ from absl import logging
 from flax import nnx
 from jaxtyping import Array, Bool, UInt8
 
-from cxr_jax import evaluation
+from cxr_jax import devices, evaluation
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.files import write
 from cxr_jax.plausibility import Shape
@@ -35,6 +35,7 @@ def opposed(folder: Path, segment: Segment, target: Radiographs, shape: Shape) -
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write(path, json.dumps(_told(segment, target, shape), indent=1) + "\n")
+    devices.wait_for_all("polarity")
     return json.loads(path.read_text())["opposed"]
 
 

@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
-from cxr_jax import config, evaluation, optimisers, pictures, plans
+from cxr_jax import config, devices, evaluation, optimisers, pictures, plans
 from cxr_jax import segmentation_steps as steps
 from cxr_jax.data import augmentation, sampling, splits
 from cxr_jax.data.radiographs import Radiographs
@@ -87,7 +87,8 @@ def _train(
     capacity = max(len(job.training) for job in jobs)
     iteration = make_iteration(jobs[0].experiment.augmentation, settings, critic, networks[0])
     members = [_member(job, state, predict, capacity) for job, state in zip(jobs, states, strict=True)]
-    return networks[0].segmenter, train(Stage(name, settings.epochs, epoch, iteration), members)
+    stage = Stage(name, settings.epochs, epoch, iteration, settings.batch_size)
+    return networks[0].segmenter, train(stage, members)
 
 
 def make_iteration(
@@ -109,7 +110,7 @@ def make_iteration(
         key_order, key_draw = jax.random.split(state.key)
         keys = jax.random.split(jax.random.fold_in(key_draw, state.step), 2 + len(turns))
         rows = sampling.batch_indices(key_order, state.step, data.count, settings.batch_size, len(data.images))
-        images, masks = data.images[rows], data.masks[rows]
+        images, masks = devices.shard_batch((data.images[rows], data.masks[rows]))
         images, masks = augmentation.geometry(augment, keys[0], sampling.to_unit(images), masks.astype(jnp.float32))
         batch = steps.LabelledBatch(sampling.to_network(augmentation.intensity(augment, keys[1], images)), masks)
         terms = {}

@@ -1,5 +1,6 @@
 """The loop that every stage of training shares: epochs, validation, log, checkpoints, resuming, several members."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from tqdm import tqdm
 
-from cxr_jax import platform
+from cxr_jax import devices
 from cxr_jax.checkpoints import Checkpoints, saved_epochs
 from cxr_jax.journal import Journal
 
@@ -29,6 +29,7 @@ class Stage:
     epochs: int
     steps: int  # iterations of an epoch
     iteration: Callable[[Any, Any], tuple[Any, Mapping[str, jax.Array]]]
+    batch_size: int  # of an iteration, which several devices can share
 
 
 @dataclass(frozen=True)
@@ -71,23 +72,25 @@ def train(stage: Stage, members: Sequence[Member]) -> list[Trained]:
 def attempt(stage: Stage, members: Sequence[Member]) -> list[Trained | TrainingDiverged]:
     """Train every member from its state, or from where it stopped in its workdir; finished ones are left alone.
 
-    Members at the same epoch advance together, over a leading axis of one program, so their states and data must
+    Members at the same epoch advance together, in one program (`cxr_jax.devices`), so their states and data must
     have the same shapes. Each keeps the log and the checkpoints that it would have by itself.
     """
-    alone = platform.epoch_runner(stage.iteration, stage.steps)
-    together = platform.epoch_runner(jax.vmap(stage.iteration), stage.steps)
+    epoch_of = functools.cache(functools.partial(devices.epoch_of, stage.iteration, stage.steps, stage.batch_size))
     runs, failures = [], {}
     try:
         for member in members:
             runs.append(_Run(stage, member))
         active = list(runs)
-        done = sum(run.epoch for run in runs)
-        with tqdm(total=stage.epochs * len(runs), initial=done, desc=stage.name, unit="epoch") as progress:
+        done, quiet = sum(run.epoch for run in runs), not devices.is_primary()
+        with tqdm(
+            total=stage.epochs * len(runs), initial=done, desc=stage.name, unit="epoch", disable=quiet
+        ) as progress:
             while active := [run for run in active if run.epoch < stage.epochs]:
                 group = [run for run in active if run.epoch == min(run.epoch for run in active)]
-                for run, state, metrics in _advance(group, alone, together):
+                advanced = epoch_of(len(group))([run.state for run in group], [run.member.data for run in group])
+                for run, (state, metrics) in zip(group, advanced, strict=True):
                     try:
-                        values = run.record(state, metrics)
+                        values = run.record(state, jax.device_get(metrics))
                     except TrainingDiverged as error:
                         failures[id(run)] = error
                         active.remove(run)
@@ -98,6 +101,7 @@ def attempt(stage: Stage, members: Sequence[Member]) -> list[Trained | TrainingD
     finally:
         for run in runs:
             run.close()
+        devices.wait_for_all(stage.name)
 
 
 class _Run:
@@ -138,24 +142,6 @@ class _Run:
         """Wait until everything is on disk."""
         self.journal.close()
         self.checkpoints.close()
-
-
-def _advance(group: Sequence[_Run], alone: Callable, together: Callable) -> list[tuple[_Run, Any, Mapping[str, Any]]]:
-    """Run one epoch of every member of the group; return each with its new state and its metrics, on the host."""
-    if len(group) == 1:
-        state, metrics = alone(group[0].state, group[0].member.data)
-        return [(group[0], state, jax.device_get(metrics))]
-    states, data = (_stack([get(run) for run in group]) for get in (lambda run: run.state, lambda run: run.member.data))
-    states, metrics = together(states, data)
-    metrics = jax.device_get(metrics)
-    return [
-        (run, *(jax.tree.map(lambda leaf, place=place: leaf[place], tree) for tree in (states, metrics)))
-        for place, run in enumerate(group)
-    ]
-
-
-def _stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def _finite(stage: str, epoch: int, metrics: Mapping[str, Any], workdir: Path) -> dict[str, float]:

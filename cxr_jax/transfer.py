@@ -108,7 +108,7 @@ class Transfers:
         turns = self.turns if supervised else self.turns[:2]
         epochs = self.settings.epochs if supervised else self.settings.warmup_epochs
         play = iteration.make_iteration(self.experiment, turns)
-        return attempt(Stage(name, epochs, self.steps_per_epoch, play), members)
+        return attempt(Stage(name, epochs, self.steps_per_epoch, play, self.settings.batch_size), members)
 
     def _start(self, job: Job, trial: int) -> steps.TransferState:
         """Return the state in front of a trial of the warm-up."""

@@ -21,7 +21,7 @@ def start(seed: int = 0) -> dict:
     return {"value": jnp.asarray(1.0), "step": jnp.asarray(0), "key": jax.random.key(seed)}
 
 
-STAGE = Stage("toy", 7, 3, iteration)
+STAGE = Stage("toy", 7, 3, iteration, 4)
 
 
 def stage(epochs: int) -> Stage:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Bool, Float, Shaped, UInt8
 
+from cxr_jax import devices
 from tfds_builders.image_files import resize
 from tfds_builders.organs import ORGANS
 
@@ -107,8 +108,9 @@ def prepare(
     try:
         which = {} if folder is None else {"config": module.RadiographFolderConfig(folder=folder)}
         builder = tfds.builder(name, data_dir=data_dir, **which)
-        if not builder.is_prepared():
-            builder.download_and_prepare(file_format="array_record", download_config=downloads)
+        with devices.primary_first(f"prepare {name}"):
+            if not builder.is_prepared():
+                builder.download_and_prepare(file_format="array_record", download_config=downloads)
     except (AssertionError, FileNotFoundError, ValueError) as error:
         raise DatasetError(f"dataset {name!r} could not be prepared: {error}") from error
     return builder

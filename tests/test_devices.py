@@ -1,0 +1,94 @@
+"""Several devices and several processes: the same training, whatever it runs on."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from cxr_jax import checkpoints, devices, inference, journal
+from tests import on_devices
+
+MEMBERS = 3
+TOLERANCE = 2e-3  # of losses and weights: sums over shares of a batch are rounded otherwise
+
+
+@pytest.mark.parametrize(
+    ("count", "members", "batch", "shape"),
+    [
+        (1, 3, 4, (1, 1, 1)),
+        (8, 1, 4, (1, 4, 2)),
+        (8, 3, 4, (2, 4, 1)),
+        (8, 8, 4, (8, 1, 1)),
+        (8, 20, 4, (8, 1, 1)),
+        (6, 2, 4, (2, 1, 3)),
+    ],
+)
+def test_devices_are_for_members_first_then_for_a_batch(count, members, batch, shape):
+    assert devices.arrangement(count, members, batch) == shape
+
+
+def start(workdir: Path, epochs: int, count: int, *process: object) -> subprocess.Popen:
+    """Start the training on `count` virtual devices."""
+    words = [sys.executable, "-m", "tests.on_devices", workdir, epochs, MEMBERS, *process]
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    return subprocess.Popen(list(map(str, words)), env=environment, cwd=Path(__file__).parents[1])
+
+
+def train(workdir: Path, epochs: int, count: int) -> Path:
+    assert start(workdir, epochs, count).wait(300) == 0
+    return workdir
+
+
+def outcome(workdir: Path) -> list[tuple[list[dict], list[np.ndarray]]]:
+    """Return the log and the weights of each member."""
+    stages = [workdir / str(seed) / "pretraining" for seed in range(MEMBERS)]
+    return [
+        (journal.read(stage / journal.SCALARS), jax.tree.leaves(inference.restore(stage).model)) for stage in stages
+    ]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    for (rows, weights), (other_rows, other_weights) in zip(outcome(one), outcome(other), strict=True):
+        losses, others = ([row["segmentation"] for row in table] for table in (rows, other_rows))
+        np.testing.assert_allclose(losses, others, rtol=TOLERANCE)
+        for leaf, other_leaf in zip(weights, other_weights, strict=True):
+            np.testing.assert_allclose(leaf, other_leaf, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """Return the workdir of two epochs on one device."""
+    return train(tmp_path_factory.mktemp("alone"), 2, 1)
+
+
+def test_eight_devices_train_as_one_does(alone, tmp_path):
+    assert_same(alone, train(tmp_path, 2, 8))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("counts", [(8, 1), (1, 8)])
+def test_a_training_goes_on_and_predicts_on_other_devices(counts, alone, tmp_path):
+    for epochs, count in enumerate(counts, 1):
+        train(tmp_path, epochs, count)
+    assert_same(alone, tmp_path)
+    images = on_devices.data().images
+    masks = [np.asarray(inference.restore(folder / "0").predict(images)) for folder in (alone, tmp_path)]
+    assert (masks[0] != masks[1]).mean() < 0.001
+
+
+def test_two_processes_train_as_one_does_and_the_first_writes(alone, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    running = [start(tmp_path, 2, 2, address, 2, process) for process in range(2)]
+    assert [process.wait(300) for process in running] == [0, 0]
+    assert_same(alone, tmp_path)
+    stage = tmp_path / "0" / "pretraining"
+    assert checkpoints.saved_epochs(stage / "checkpoints") == [1, 2]
+    assert len(list((stage / "tensorboard").iterdir())) == 1
