@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -212,6 +213,15 @@ def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
     assert whole.all()  # where images are not trimmed, their frames are segmented too
     segmenter = inference.restore(workdir / "pretraining")
     assert segmenter.predict(np.zeros((1, 32, 32, 1), np.uint8)).shape == (1, 32, 32, 1)
+
+
+def test_a_model_that_is_not_yet_the_outcome_says_so(finished, tmp_path, caplog):
+    shutil.copytree(finished[0] / "self_training", tmp_path / "self_training")
+    inference.restore(tmp_path)
+    assert "epoch" not in caplog.text
+    shutil.rmtree(tmp_path / "self_training" / "checkpoints" / "2")
+    assert inference.restore(tmp_path).epoch == 1
+    assert "self_training has come to epoch 1 of 2: this is not its outcome yet" in caplog.text
 
 
 def test_labels_of_the_target_enter_where_they_are_kept(tmp_path, tfds_dir):
