@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +31,22 @@ class Stage:
     iteration: Callable[[Any, Any], tuple[Any, Mapping[str, jax.Array]]]
 
 
+@runtime_checkable
+class Changing(Protocol):
+    """Data that are others in each epoch; those of an epoch must not depend on which were asked for before."""
+
+    def of_epoch(self, epoch: int) -> Any:
+        """Return the data of an epoch, the first being 0."""
+
+    def close(self) -> None:
+        """Stop whatever makes data ahead of time."""
+
+
 @dataclass(frozen=True)
 class Member:
     """One training: its first state, its data, its place on disk, and how its model is made and judged.
 
+    The data are those of every epoch, or `Changing`.
     `deploy(state)` makes what is tested and used afterwards, and `validate(model)` scalars of which `score` chooses
     the epoch; without a `score` the last epoch is the one to use. Where the `start_counts`, the model of the first
     state is a candidate too, as epoch 0: training from it then never ends with a lower score.
@@ -114,6 +126,11 @@ class _Run:
         if member.start_counts and not saved_epochs(directory / "checkpoints"):
             self._keep(0, self.state, {})
 
+    def data(self) -> Any:
+        """Return the data of the epoch that comes next."""
+        data = self.member.data
+        return data.of_epoch(self.epoch) if isinstance(data, Changing) else data
+
     def record(self, state: Any, metrics: Mapping[str, Any]) -> dict[str, float]:
         """Take the state after one more epoch; raise `TrainingDiverged` if its losses are not finite."""
         epoch = self.epoch + 1
@@ -136,6 +153,8 @@ class _Run:
 
     def close(self) -> None:
         """Wait until everything is on disk."""
+        if isinstance(self.member.data, Changing):
+            self.member.data.close()
         self.journal.close()
         self.checkpoints.close()
 
@@ -143,9 +162,9 @@ class _Run:
 def _advance(group: Sequence[_Run], alone: Callable, together: Callable) -> list[tuple[_Run, Any, Mapping[str, Any]]]:
     """Run one epoch of every member of the group; return each with its new state and its metrics, on the host."""
     if len(group) == 1:
-        state, metrics = alone(group[0].state, group[0].member.data)
+        state, metrics = alone(group[0].state, group[0].data())
         return [(group[0], state, jax.device_get(metrics))]
-    states, data = (_stack([get(run) for run in group]) for get in (lambda run: run.state, lambda run: run.member.data))
+    states, data = _stack([run.state for run in group]), _stack([run.data() for run in group])
     states, metrics = together(states, data)
     metrics = jax.device_get(metrics)
     return [
