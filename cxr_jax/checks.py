@@ -34,6 +34,7 @@ def check_values(experiment: Experiment) -> None:
     within("config.label_frac", experiment.label_frac, 0, 1)
     within("config.fold", experiment.fold, 0, FOLDS - 1)
     within("config.seed", experiment.seed, 0, 2**31 - 1)
+    within("config.target_in_memory", experiment.target_in_memory, FOLDS, math.inf)
     _check_augmentation(experiment.augmentation)
     _check_training("config.pretraining", experiment.pretraining)
     if experiment.critic is not None:

@@ -89,6 +89,7 @@ class Experiment:
     self_training: SegmenterTraining | None = None  # of M_A after a transfer, on its own masks
     source_dir: str | None = None  # the folder of a source, and
     target_dir: str | None = None  # that of a target, that is a `radiograph_folder`
+    target_in_memory: int = 4096  # images at most; those of a larger target stream while the transfer trains
 
     @property
     def stage(self) -> str:
