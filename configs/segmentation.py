@@ -45,6 +45,7 @@ def get_config(preset: str = "") -> ConfigDict:
     config.target = "montgomery"
     config.source_dir = placeholder(str)  # of a source or target "radiograph_folder"
     config.target_dir = placeholder(str)
+    config.target_in_memory = 4096  # images; those of a larger target stream while the transfer trains
     config.image_size = 256
     config.precision = "float32"  # or bfloat16
     config.trim = True

@@ -35,6 +35,7 @@ def check_values(experiment: Experiment) -> None:
     within("config.fold", experiment.fold, 0, FOLDS - 1)
     within("config.seed", experiment.seed, 0, 2**31 - 1)
     one_of("config.precision", experiment.precision, PRECISIONS)
+    within("config.target_in_memory", experiment.target_in_memory, FOLDS, math.inf)
     _check_augmentation(experiment.augmentation)
     _check_training("config.pretraining", experiment.pretraining)
     if experiment.critic is not None:

@@ -14,6 +14,9 @@ from cxr_jax.plans import Experiment, Table1, Table2
 from cxr_jax.typed import ConfigError, build
 
 Plan = Experiment | Table1 | Table2
+DEFAULTS = {
+    field.name: field.default for field in dataclasses.fields(Experiment) if field.default is not dataclasses.MISSING
+}
 
 
 def parse(config: ConfigDict | Mapping[str, Any]) -> Plan:
@@ -104,10 +107,13 @@ def to_json(experiment: Plan) -> dict[str, Any]:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "config") -> list[str]:
-    """Return a line `field: value / other value` for each field in which two stored configs differ."""
+    """Return a line `field: value / other value` for each field in which two stored configs differ.
+
+    A field that one of them is older than has its default there.
+    """
     lines = []
     for name in sorted({*one, *other}):
-        left, right = one.get(name), other.get(name)
+        left, right = (stored.get(name, DEFAULTS.get(name)) for stored in (one, other))
         if isinstance(left, Mapping) and isinstance(right, Mapping):
             lines += differences(left, right, f"{path}.{name}")
         elif left != right:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow_datasets as tfds
 from absl import logging
 from flax import nnx
 from jaxtyping import Bool, Int
@@ -23,8 +24,9 @@ from cxr_jax import (
     self_training,
     transfer,
 )
-from cxr_jax.data import splits
-from cxr_jax.data.radiographs import Radiographs, load
+from cxr_jax.data import large, splits
+from cxr_jax.data.radiographs import Look, Radiographs, load, prepare
+from cxr_jax.data.stream import Stream
 from cxr_jax.plausibility import Shape
 
 LEARNED_FROM = "data.json"
@@ -76,18 +78,25 @@ class Run(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Both datasets with their splits, and which of B's training images keep their labels; or the source alone."""
+    """Both datasets with their splits, and which of B's training images keep their labels; or the source alone.
+
+    Of a target that is too large for memory, `target` is a part, which validates and tests, and the `stream` has all
+    other images to train a transfer.
+    """
 
     source: Radiographs
     source_split: splits.Split
     target: Radiographs | None
     target_split: splits.Split | None
     labelled: np.ndarray
+    stream: Stream | None = None
 
     def sides(self) -> tuple[transfer.Sides, transfer.Sides]:
         """Return both datasets' parts in a transfer."""
-        parts = (self.source, self.source_split), (self.target, self.target_split)
-        return tuple(transfer.Sides(images[split.train], images[split.validation]) for images, split in parts)
+        parts = (self.source, self.source_split, None), (self.target, self.target_split, self.stream)
+        return tuple(
+            transfer.Sides(images[split.train], images[split.validation], more) for images, split, more in parts
+        )
 
     def known(self) -> Bool[np.ndarray, " n"]:
         """Tell which of the target's images keep their labels, to train or, where any is left, to choose the epoch."""
@@ -107,7 +116,7 @@ class Data(NamedTuple):
             found["source_dir"] = self.source.fingerprint()
         if experiment.target_dir is not None and experiment.method != "segmentation":
             seen = self.target if experiment.label_frac > 0 else self.target.with_other_masks(None)
-            found["target_dir"] = seen.fingerprint()
+            found["target_dir"] = seen.fingerprint() if self.stream is None else self.stream.checksum
         return found
 
     def shape(self) -> Shape:
@@ -256,6 +265,9 @@ def test(run: Run, data: Data) -> dict[str, Any]:
         "data": {part.name: part.fingerprint() for part in (data.source, data.target) if part is not None},
         "labelled_images": int(data.labelled.sum()),
     }
+    if data.stream is not None:
+        about["data"][data.stream.name] = data.stream.checksum
+        about["streamed_images"] = len(data.stream)
     if run.experiment.method == "transfer":
         about |= convergence.recorded(run.warm_origin.workdir / "warmup", run.workdir / "transfer")
         about["polarity"] = _kept(run.warm_origin.workdir / polarity.FILE)
@@ -302,26 +314,64 @@ def claim(run: Run, data: Data) -> None:
 
 def load_data(experiment: plans.Experiment, data_dir: str | None, manual_dir: str | None) -> Data:
     """Load the datasets and split them; raise `ConfigError` where they lack labels that are needed."""
-
-    def read(name: str, folder: str | None) -> Radiographs:
-        trim, negate = experiment.trim, name in experiment.negated
-        return load(name, experiment.task, experiment.image_size, data_dir, manual_dir, trim, negate, folder)
-
-    sides = {"source": (experiment.source, experiment.source_dir), "target": (experiment.target, experiment.target_dir)}
+    folders = {"source": experiment.source_dir, "target": experiment.target_dir}
     if experiment.target is None:
-        del sides["target"]
-    folders_first = sorted(sides, key=lambda side: sides[side][1] is None)  # what is wrong with those is told at once
-    loaded = {side: read(*sides[side]) for side in folders_first}
-    source, target = loaded["source"], loaded.get("target")
+        del folders["target"]
+    folders_first = sorted(folders, key=lambda side: folders[side] is None)  # what is wrong with those is told at once
+    loaded = {side: _read(experiment, side, data_dir, manual_dir) for side in folders_first}
+    (source, _), (target, whole) = loaded["source"], loaded.get("target", (None, None))
     _require_labels(experiment, source, target)
     source = source.with_masks()
     source_split = splits.split(source.ids, experiment.fold, experiment.seed, source.patients)
     if target is None:
         return Data(source, source_split, None, None, np.zeros(0, bool))
     target_split = splits.split(target.ids, experiment.fold, experiment.seed, target.patients)
-    data = Data(source, source_split, target, target_split, _labelled(experiment, target, target_split.train))
+    labelled = _labelled(experiment, target, target_split.train)
+    stream = None
+    if whole is not None:
+        kept_back = [target.ids[row] for row in (*target_split.validation, *target_split.test)]
+        stream = whole.stream(kept_back, _look(experiment, experiment.target))
+    data = Data(source, source_split, target, target_split, labelled, stream)
     _require_labels_kept(experiment, data)
     return data
+
+
+def _read(
+    experiment: plans.Experiment, side: str, data_dir: str | None, manual_dir: str | None
+) -> tuple[Radiographs, large.Large | None]:
+    """Load source or target; of a target that is too large for memory, the part that is held there."""
+    name, folder = getattr(experiment, side), getattr(experiment, f"{side}_dir")
+    whole = _large(experiment, prepare(name, data_dir, manual_dir, folder)) if side == "target" else None
+    places = None if whole is None else whole.held
+    size, trim, negate = _look(experiment, name)
+    return load(name, experiment.task, size, data_dir, manual_dir, trim, negate, folder, places), whole
+
+
+def _look(experiment: plans.Experiment, name: str) -> Look:
+    return Look(experiment.image_size, experiment.trim, name in experiment.negated)
+
+
+def _large(experiment: plans.Experiment, builder: tfds.core.DatasetBuilder) -> large.Large | None:
+    """Choose which images of the target are held in memory, or return None where all are.
+
+    Raises `ConfigError` where labels are to be learned from, which do not stream, or too few patients are left.
+    """
+    count, most = large.count(builder), experiment.target_in_memory
+    if count <= most:
+        return None
+    if experiment.label_frac > 0:
+        raise config.ConfigError(
+            f"config.target {experiment.target!r} has {count} images, of which config.target_in_memory lets {most} be "
+            f"held in memory; the others stream, without labels. Expected config.label_frac 0, found "
+            f"{experiment.label_frac}: set that, or config.target_in_memory to {count} at least"
+        )
+    whole = large.choose(builder, most)
+    if whole.people < splits.FOLDS:
+        raise config.ConfigError(
+            f"config.target_in_memory is {most}: expected room for all images of at least {splits.FOLDS} patients of "
+            f"{experiment.target!r}, found it for {whole.people}; raise it"
+        )
+    return whole
 
 
 def _labelled(experiment: plans.Experiment, target: Radiographs, rows: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 from cxr_jax import devices, optimisers, plans, steps
 from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.data.stream import Chunks
 from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
 
 Images = UInt8[Array, "n h w 1"]
@@ -28,6 +29,23 @@ class Pools(NamedTuple):
     b: Images
     b_masks: Images
     b_labelled: Bool[Array, " n"]
+
+
+class StreamedPools(NamedTuple):
+    """Pools whose images of B are, in each epoch, another chunk of a stream; the first epoch sees chunk `first`."""
+
+    pools: Pools
+    chunks: Chunks
+    first: int
+
+    def of_epoch(self, epoch: int) -> Pools:
+        """Return the pools of an epoch, in which no image of B has a label."""
+        b = self.chunks.at(self.first + epoch)
+        return self.pools._replace(b=b, b_masks=jnp.zeros_like(b), b_labelled=jnp.zeros(len(b), bool))
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self.chunks.close()
 
 
 def build(

@@ -90,6 +90,7 @@ class Experiment:
     source_dir: str | None = None  # the folder of a source, and
     target_dir: str | None = None  # that of a target, that is a `radiograph_folder`
     precision: str = "float32"  # in which networks compute; their weights and statistics always have 32 bits
+    target_in_memory: int = 4096  # images at most; those of a larger target stream while the transfer trains
 
     @property
     def stage(self) -> str:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 from tqdm import tqdm
@@ -32,10 +32,22 @@ class Stage:
     batch_size: int  # of an iteration, which several devices can share
 
 
+@runtime_checkable
+class Changing(Protocol):
+    """Data that are others in each epoch; those of an epoch must not depend on which were asked for before."""
+
+    def of_epoch(self, epoch: int) -> Any:
+        """Return the data of an epoch, the first being 0."""
+
+    def close(self) -> None:
+        """Stop whatever makes data ahead of time."""
+
+
 @dataclass(frozen=True)
 class Member:
     """One training: its first state, its data, its place on disk, and how its model is made and judged.
 
+    The data are those of every epoch, or `Changing`.
     `deploy(state)` makes what is tested and used afterwards, and `validate(model)` scalars of which `score` chooses
     the epoch; without a `score` the last epoch is the one to use. Where the `start_counts`, the model of the first
     state is a candidate too, as epoch 0: training from it then never ends with a lower score.
@@ -87,7 +99,7 @@ def attempt(stage: Stage, members: Sequence[Member]) -> list[Trained | TrainingD
         ) as progress:
             while active := [run for run in active if run.epoch < stage.epochs]:
                 group = [run for run in active if run.epoch == min(run.epoch for run in active)]
-                advanced = epoch_of(len(group))([run.state for run in group], [run.member.data for run in group])
+                advanced = epoch_of(len(group))([run.state for run in group], [run.data() for run in group])
                 for run, (state, metrics) in zip(group, advanced, strict=True):
                     try:
                         values = run.record(state, jax.device_get(metrics))
@@ -118,6 +130,11 @@ class _Run:
         if member.start_counts and not saved_epochs(directory / "checkpoints"):
             self._keep(0, self.state, {})
 
+    def data(self) -> Any:
+        """Return the data of the epoch that comes next."""
+        data = self.member.data
+        return data.of_epoch(self.epoch) if isinstance(data, Changing) else data
+
     def record(self, state: Any, metrics: Mapping[str, Any]) -> dict[str, float]:
         """Take the state after one more epoch; raise `TrainingDiverged` if its losses are not finite."""
         epoch = self.epoch + 1
@@ -140,6 +157,8 @@ class _Run:
 
     def close(self) -> None:
         """Wait until everything is on disk."""
+        if isinstance(self.member.data, Changing):
+            self.member.data.close()
         self.journal.close()
         self.checkpoints.close()
 

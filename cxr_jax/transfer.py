@@ -14,16 +14,23 @@ from jaxtyping import Bool
 
 from cxr_jax import config, convergence, evaluation, image_pool, iteration, plans, polarity, steps
 from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.data.stream import Chunks, Stream
 from cxr_jax.plausibility import Shape
 from cxr_jax.training import Member, Stage, Trained, TrainingDiverged, attempt
 from cxr_jax.views import Views
 
 
 class Sides(NamedTuple):
-    """One dataset's part in a transfer."""
+    """One dataset's part in a transfer; where it has a `stream`, that trains, and `training` is a sample of it."""
 
     training: Radiographs
     validation: Radiographs
+    stream: Stream | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of training images."""
+        return len(self.training if self.stream is None else self.stream)
 
 
 class Job(NamedTuple):
@@ -49,7 +56,7 @@ class Transfers:
         self.jobs, self.experiment = jobs, jobs[0].experiment
         self.settings = self.experiment.transfer
         graphs, _ = iteration.build(self.experiment, segmenter, None)
-        smaller = min(len(jobs[0].source.training), len(jobs[0].target.training))
+        smaller = min(jobs[0].source.count, jobs[0].target.count)
         self.steps_per_epoch = max(1, smaller // self.settings.batch_size)
         self.graphs = graphs
         self.tools = iteration.make_optimisers(self.settings, self.steps_per_epoch)
@@ -138,7 +145,13 @@ class Transfers:
         def draw(model: Any) -> dict[str, Any]:
             return {"translation": self.views.picture(model, job.source.validation, job.target.validation)}
 
-        return Member(state, pools, job.workdir, config.to_json(job.experiment), deploy, validate, draw)
+        data = pools if job.target.stream is None else self._streamed(name, job, pools)
+        return Member(state, data, job.workdir, config.to_json(job.experiment), deploy, validate, draw)
+
+    def _streamed(self, name: str, job: Job, pools: iteration.Pools) -> iteration.StreamedPools:
+        """Return the pools of each epoch of a stage; the transfer goes on where the warm-up's passes ended."""
+        chunks = Chunks(job.target.stream, self.steps_per_epoch * self.settings.batch_size, job.experiment.seed)
+        return iteration.StreamedPools(pools, chunks, 0 if name == "warmup" else self.settings.warmup_epochs)
 
     def _score(self, job: Job, model: Any) -> dict[str, float]:
         """Return what chooses the epoch."""

@@ -54,6 +54,19 @@ def test_a_peer_must_have_all_of_our_weights():
         weights.load(torch.nn.Conv2d(1, 2, 3), ours | {"scale": np.ones(1, np.float32)})
 
 
+def test_both_read_all_images_of_a_crowd_alike(tmp_path):
+    pytest.importorskip("torch")
+    from benchmarks import streaming
+
+    case = {"images": 12, "size": 32, "chunk": 6}
+    streaming.crowd.prepare(tmp_path, 12, 32)
+    ours = {image.tobytes() for chunk in streaming._ours(case, str(tmp_path)) for image in np.asarray(chunk)}
+    assert ours == {
+        image.numpy().tobytes() for image in map(streaming.Files(str(tmp_path), case).__getitem__, range(12))
+    }
+    assert len(ours) == 12
+
+
 def test_the_table_has_a_line_for_each_row():
     row = {
         "benchmark": "step",

@@ -41,6 +41,7 @@ def test_the_paper_protocol_is_the_default():
         ("precision", "float16", "config.precision must be one of float32, bfloat16; found 'float16'"),
         ("task", "lung", "config.task must be one of lungs, heart, clavicles; found 'lung'"),
         ("method", "magic", "config.method must be one of segmentation, transfer"),
+        ("target_in_memory", 4, r"config.target_in_memory must be in \[5, inf\], found 4"),
         ("fold", 5, r"config.fold must be in \[0, 4\]"),
         ("image_size", 100, "config.image_size must be a multiple of 16, at least 32, for segmenter 'unet'"),
         ("image_size", 16, "config.image_size must be a multiple of 16, at least 32"),
@@ -133,8 +134,10 @@ def test_a_folder_is_named_in_every_config():
         config.parse(plain)
 
 
-def test_a_config_from_before_there_were_folders_is_one_without():
+def test_a_config_from_before_there_were_folders_and_streams_is_one_without():
     stored = config.to_json(config.parse(transfer.get_config()))
-    older = {name: value for name, value in stored.items() if name not in ("source_dir", "target_dir")}
+    newer = ("source_dir", "target_dir", "target_in_memory")
+    older = {name: value for name, value in stored.items() if name not in newer}
     assert config.differences(older, stored) == []
     assert config.parse(older) == config.parse(stored)
+    assert config.differences(older, stored | {"target_in_memory": 9}) == ["config.target_in_memory: 4096 / 9"]

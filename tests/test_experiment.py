@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from cxr_jax import checkpoints, config, experiment, inference, iteration, segmentation, transfer
 from cxr_jax import results as results_module
-from cxr_jax.data import radiographs
+from cxr_jax.data import radiographs, stream
 from tests import tiny
 
 
@@ -346,3 +346,71 @@ def test_a_handful_of_images_is_enough_to_run(tmp_path, tfds_dir):
     assert len(results["test"]["transfer"]["jaccard"]["per_image"]) == 1
     assert results["labelled_images"] == 3
     assert (tmp_path / "run/overlays/transfer.png").exists()
+
+
+HELD = 40  # images of a target of 160 that streams
+
+
+def streaming(**changes):
+    return tiny.experiment(target_in_memory=HELD, transfer__warmup_epochs=2, self_training__epochs=1, **changes)
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory, tfds_dir):
+    """Return work directory, results and the numbers of the chunks that an uninterrupted run used, in turn."""
+    workdir, used = tmp_path_factory.mktemp("run"), []
+    at = stream.Chunks.at
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream.Chunks, "at", lambda chunks, index: used.append(index) or at(chunks, index))
+        return workdir, experiment.train(streaming(), workdir, tfds_dir, None), used
+
+
+def test_a_transfer_streams_trains_and_tests(streamed):
+    _, results, used = streamed
+    assert used == [0, 1, 2, 3]  # two epochs of warm-up, and two of the transfer
+    assert results["streamed_images"] == 144
+    assert set(results["data"]) == {"phantom/a", "phantom/b", "phantom/b/1.0.0"}
+    for part in ("source_only", "before_self_training", "transfer"):
+        assert len(results["test"][part]["jaccard"]["per_image"]) == HELD // 5
+    assert 0 < results["masks_learned_from"]["own"] <= 24
+
+
+def test_an_interrupted_run_goes_on_with_the_same_images(streamed, tmp_path, tfds_dir, monkeypatch):
+    workdir, results, _ = streamed
+    save = checkpoints.Checkpoints.save
+    for stage in ("warmup", "transfer"):
+
+        def stop(store, at, *rest, stage=stage):
+            save(store, at, *rest)
+            store.wait()
+            if store._directory.parent.name == stage and at == 1:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(checkpoints.Checkpoints, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            experiment.train(streaming(), tmp_path, tfds_dir, None)
+    monkeypatch.setattr(checkpoints.Checkpoints, "save", save)
+    again = experiment.train(streaming(), tmp_path, tfds_dir, None)
+    assert again["test"] == results["test"]
+    for stage in ("warmup", "transfer", "self_training"):
+        log = f"{stage}/scalars.jsonl"
+        assert (tmp_path / log).read_text() == (workdir / log).read_text()
+    models = (inference.restore(path / "transfer").model for path in (tmp_path, workdir))
+    for one, other in zip(*map(jax.tree.leaves, models), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_epoch_sees_a_chunk_and_no_label(tfds_dir):
+    data = experiment.load_data(streaming(), tfds_dir, None)
+    source, target = data.sides()
+    assert (source.count, target.count) == (96, 144)
+    pools = iteration.make_pools(source.training, target.training, data.labelled)
+    each = iteration.StreamedPools(pools, stream.Chunks(target.stream, 32, seed=0), first=2)
+    found = each.of_epoch(1)
+    each.close()
+    again = stream.Chunks(target.stream, 32, seed=0)
+    np.testing.assert_array_equal(found.b, again.at(3))
+    again.close()
+    assert found.a is pools.a
+    assert not found.b_masks.any()
+    assert not found.b_labelled.any()

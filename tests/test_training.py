@@ -61,6 +61,32 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
     assert [row["epoch"] for row in log(tmp_path / "whole")] == [1, 2, 3, 4, 5, 6, 7]
 
 
+class Tides:
+    """Data that are others in each epoch."""
+
+    def __init__(self):
+        self.asked, self.closed = [], False
+
+    def of_epoch(self, epoch):
+        self.asked.append(epoch)
+        return jnp.asarray(0.1 * (epoch + 1))
+
+    def close(self):
+        self.closed = True
+
+
+def test_each_epoch_has_its_own_data_where_these_change(tmp_path):
+    tides = [Tides() for _ in range(3)]
+    (whole,) = train(stage(4), [replace(member(tmp_path / "whole"), data=tides[0])])
+    for epochs, data in zip((1, 4), tides[1:], strict=True):
+        (parts,) = train(stage(epochs), [replace(member(tmp_path / "parts"), data=data)])
+    assert [data.asked for data in tides] == [[0, 1, 2, 3], [0], [1, 2, 3]]
+    assert all(data.closed for data in tides)
+    assert float(parts.state["value"]) == float(whole.state["value"])
+    (still,) = train(stage(4), [member(tmp_path / "still")])
+    assert float(still.state["value"]) != float(whole.state["value"])
+
+
 def test_a_finished_stage_is_not_run_again(tmp_path):
     (first,) = train(stage(3), [member(tmp_path)])
 

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Bool, Float, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from cxr_jax import devices
 from tfds_builders.image_files import resize
@@ -125,15 +125,21 @@ def load(
     trim: bool = True,
     negate: bool = False,
     folder: str | None = None,
+    places: Int[np.ndarray, " m"] | None = None,
 ) -> Radiographs:
-    """Load dataset `name` for `task`: images trimmed unless `trim` is off, resized, normalised, negated on demand."""
+    """Load dataset `name` for `task`: images trimmed unless `trim` is off, resized, normalised, negated on demand.
+
+    With `places`, only the records at those of the prepared dataset (`cxr_jax.data.large` knows them) are loaded.
+    """
     builder = prepare(name, data_dir, manual_dir, folder)
     structures = structures_of(task, builder.info.features)
-    loaded = [_load(row, structures, image_size, trim) for row in builder.as_data_source(split="train")]
+    rows = builder.as_data_source(split="train")
+    look = Look(image_size, trim, negate)
+    loaded = [_load(rows[place], structures, look) for place in (range(len(rows)) if places is None else places)]
     ids, images, masks, sides, patients, annotated = zip(*sorted(loaded, key=itemgetter(0)), strict=True)
     return Radiographs(
         name=name if folder is None else f"{name} {folder}",
-        images=np.stack([255 - image if negate else image for image in images])[..., None],
+        images=np.stack(images),
         masks=np.stack(masks)[..., None].astype(np.uint8) if structures else None,
         ids=ids,
         spacing=np.stack(sides) * (FIELD_MM[name] / image_size) if name in FIELD_MM else None,
@@ -148,31 +154,48 @@ def structures_of(task: str, features: Collection[str]) -> tuple[str, ...]:
     return next((names for names in choices if all(name in features for name in names)), ())
 
 
-def _load(row: Mapping[str, Any], structures: Sequence[str], image_size: int, trim: bool) -> tuple[Any, ...]:
+class Look(NamedTuple):
+    """How images are shown: as squares of `image_size` pixels, with or without black frame, as they are or negated."""
+
+    image_size: int
+    trim: bool = True
+    negate: bool = False
+
+    def frame(self, image: Shaped[np.ndarray, "h w 1"]) -> tuple[slice, slice]:
+        """Return what is shown of an image."""
+        return body_frame(image[..., 0]) if self.trim else WHOLE
+
+    def __call__(self, image: Shaped[np.ndarray, "h w 1"]) -> UInt8[np.ndarray, "s s 1"]:
+        """Return an image as it is shown, normalised."""
+        shown = normalise(resize(image[self.frame(image)][..., 0], self.image_size))[..., None]
+        return 255 - shown if self.negate else shown
+
+
+def _load(row: Mapping[str, Any], structures: Sequence[str], look: Look) -> tuple[Any, ...]:
     """Return a row's id, image, mask, sides (as shares of the whole image's) and patient, and whether it is annotated.
 
     What it lacks is None.
     """
     image = row["image"]
-    frame = body_frame(image[..., 0]) if trim else WHOLE
-    trimmed = image[frame]
+    frame = look.frame(image)
     mask = None
     if structures:
         union = np.any([row[structure][frame][..., 0] for structure in structures], axis=0)
-        mask = resize(union.astype(np.float32), image_size) >= 0.5
-    sides = np.divide(trimmed.shape[:2], image.shape[:2])
+        mask = resize(union.astype(np.float32), look.image_size) >= 0.5
+    sides = np.divide(image[frame].shape[:2], image.shape[:2])
     annotated = all(row.get(f"has_{structure}", True) for structure in structures)
     return (
-        _text(row["id"]),
-        normalise(resize(trimmed[..., 0], image_size)),
+        text(row["id"]),
+        look(image),
         mask,
         sides,
-        _text(row.get("patient")),
+        text(row.get("patient")),
         annotated,
     )
 
 
-def _text(value: str | bytes | None) -> str | None:
+def text(value: str | bytes | None) -> str | None:
+    """Return a text as a prepared dataset gives it, or None, as Python has it."""
     return value.decode() if isinstance(value, bytes) else value
 
 

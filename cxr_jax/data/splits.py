@@ -76,10 +76,27 @@ def labelled(
     return kept
 
 
+def sample(ids: Sequence[str], count: int, seed: int, patients: Sequence[str] | None = None) -> Int[np.ndarray, " n"]:
+    """Return the indices of `count` images chosen by chance; with `patients`, of all images of patients, or of none.
+
+    These may be fewer, where the next patient has more images than there is room for.
+    """
+    if patients is None:
+        return np.sort(_shuffled(ids, seed, "sample")[:count])
+    kept = []
+    for rows in _by_patient(patients, seed, "sample"):
+        if len(kept) + len(rows) <= count:
+            kept.extend(rows)
+    return np.sort(np.array(kept, int))
+
+
 def _by_patient(patients: Sequence[str], seed: int, purpose: str) -> list[Int[np.ndarray, " k"]]:
     """Return each patient's indices, patients in a random order that does not depend on the order of the data."""
-    names = sorted(set(patients))
-    return [np.flatnonzero(np.asarray(patients) == names[number]) for number in _shuffled(names, seed, purpose)]
+    rows: dict[str, list[int]] = {name: [] for name in sorted(set(patients))}
+    for row, name in enumerate(patients):
+        rows[name].append(row)
+    names = list(rows)
+    return [np.array(rows[names[number]]) for number in _shuffled(names, seed, purpose)]
 
 
 def _shuffled(ids: Sequence[str], seed: int, purpose: str) -> Int[np.ndarray, " n"]:
