@@ -17,6 +17,7 @@ from cxr_jax import (
     platform,
     prediction,
     results,
+    runs,
     ship,
     table1,
     table2,
@@ -63,7 +64,7 @@ MANUAL_DIR = flags.DEFINE_string(
 
 USER_ERRORS = (
     config.ConfigError,
-    experiment.WorkdirError,
+    runs.WorkdirError,
     DatasetError,
     checkpoints.CheckpointError,
     TrainingDiverged,

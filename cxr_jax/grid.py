@@ -7,10 +7,10 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from cxr_jax import devices, experiment
+from cxr_jax import datasets, devices, experiment
 from cxr_jax.checkpoints import CheckpointError
-from cxr_jax.experiment import Run
 from cxr_jax.results import FILE
+from cxr_jax.runs import Run, require_own
 from cxr_jax.training import TrainingDiverged
 
 
@@ -25,16 +25,16 @@ def train(
 
     Neighbours of one `kind` train together, `together` at once, on a CPU as many as it has devices (one, unless XLA was
     told otherwise), which is faster there. A
-    cell of another config raises `cxr_jax.experiment.WorkdirError`, and one that a dataset cannot serve its error,
+    cell of another config raises `cxr_jax.runs.WorkdirError`, and one that a dataset cannot serve its error,
     before anything is trained. `TrainingDiverged` of the first cell whose losses are never finite is raised when the
     others have ended.
     """
     for cell in cells:
-        experiment.require_own(cell)
+        require_own(cell)
     devices.wait_for_all("grid")
     missing = [cell for cell in cells if not (cell.workdir / FILE).exists()]
     for cell in {(cell.experiment.task, cell.experiment.label_frac): cell for cell in missing}.values():
-        experiment.load_data(cell.experiment, data_dir, manual_dir)
+        datasets.load(cell.experiment, data_dir, manual_dir)
     diverged = []
     size = min(together, jax.device_count()) if jax.default_backend() == "cpu" else together
     with tqdm(total=len(cells), initial=len(cells) - len(missing), desc="cells") as progress:

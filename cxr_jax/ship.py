@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr_jax import compact, config, evaluation, experiment, inference, plausibility, results
+from cxr_jax import compact, config, datasets, evaluation, inference, plausibility, results
 from cxr_jax.data.radiographs import TASKS, Radiographs
 from cxr_jax.report_shipped import FILE
 
@@ -61,7 +61,7 @@ def _write(path: Path, model: Any, stage: str, plan: Any, workdir: Path) -> Path
 def measure(path: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
     """Return a row for each dataset: what a shipped segmenter's masks of its test images are worth."""
     model = inference.restore(path)
-    data = experiment.load_data(model.experiment, data_dir, manual_dir)
+    data = datasets.load(model.experiment, data_dir, manual_dir)
     tests = {"source": data.source[data.source_split.test], "target": data.target[data.target_split.test]}
     return [_row(path, model, images, data.shape()) for images in tests.values()]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cxr_jax import grid, pictures, plans, results, statistics
-from cxr_jax.experiment import Run
+from cxr_jax.runs import Run
 
 SUMMARY = "table1.json"
 

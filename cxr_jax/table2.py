@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_jax import grid, plans, results
-from cxr_jax.experiment import Run
+from cxr_jax.runs import Run
 
 SUMMARY = "table2.json"
 

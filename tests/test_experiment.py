@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cxr_jax import checkpoints, config, experiment, inference, iteration, segmentation, transfer
+from cxr_jax import checkpoints, config, datasets, experiment, inference, iteration, runs, segmentation, transfer
 from cxr_jax import results as results_module
 from cxr_jax.data import radiographs, stream
 from tests import tiny
@@ -48,7 +48,7 @@ def test_results_say_what_translation_started_from_and_what_taught_in_self_train
 
 def test_labels_that_are_known(tfds_dir):
     for share, some in ((0.0, False), (0.1, True)):
-        data = experiment.load_data(tiny.experiment(label_frac=share), tfds_dir, None)
+        data = datasets.load(tiny.experiment(label_frac=share), tfds_dir, None)
         known, split = data.known(), data.target_split
         np.testing.assert_array_equal(known[split.train], data.labelled)
         assert known[split.validation].all() == known[split.validation].any() == some
@@ -125,7 +125,7 @@ def test_label_free_training_never_reads_a_target_mask(finished, tmp_path, tfds_
             return data
         return radiographs.Radiographs(data.name, data.images, 1 - data.masks, data.ids)
 
-    monkeypatch.setattr(experiment, "load", scrambled)
+    monkeypatch.setattr(radiographs, "load", scrambled)
     other = experiment.train(tiny.experiment(), tmp_path, tfds_dir, None)
     assert other["epochs"] == results["epochs"]
     assert other["test"]["source"] == results["test"]["source"]
@@ -166,7 +166,7 @@ def test_a_target_without_labels_is_qualitative_and_has_no_labelled_share(tmp_pa
         masks = None if name == "phantom/b" else data.masks
         return radiographs.Radiographs(data.name, data.images, masks, data.ids)
 
-    monkeypatch.setattr(experiment, "load", unlabelled)
+    monkeypatch.setattr(radiographs, "load", unlabelled)
     with pytest.raises(config.ConfigError, match=r"has no labels for heart; config.label_frac must be 0, found 0.5"):
         experiment.train(tiny.experiment(task="heart", label_frac=0.5), tmp_path / "half", tfds_dir, None)
     results = experiment.train(tiny.experiment(task="heart"), tmp_path / "none", tfds_dir, None)
@@ -181,7 +181,7 @@ def test_a_target_without_labels_is_qualitative_and_has_no_labelled_share(tmp_pa
 
 def test_a_workdir_of_another_config_is_refused(finished, tfds_dir):
     workdir, _ = finished
-    with pytest.raises(experiment.WorkdirError, match=r"belongs to another config[^$]*config.seed: 0 / 1"):
+    with pytest.raises(runs.WorkdirError, match=r"belongs to another config[^$]*config.seed: 0 / 1"):
         experiment.train(tiny.experiment(seed=1), workdir, tfds_dir, None)
 
 
@@ -254,7 +254,7 @@ def folder_experiment(folder, **changes):
 def test_a_folder_is_split_by_patient(tmp_path, tfds_dir):
     folder = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS, patients=7)
     for fold in range(5):
-        data = experiment.load_data(folder_experiment(folder, fold=fold, label_frac=0.2), tfds_dir, None)
+        data = datasets.load(folder_experiment(folder, fold=fold, label_frac=0.2), tfds_dir, None)
         split, whose = data.target_split, np.array(data.target.patients)
         assert sum(len(set(whose[rows])) for rows in split) == 7
         known = whose[split.train][data.labelled]
@@ -263,27 +263,25 @@ def test_a_folder_is_split_by_patient(tmp_path, tfds_dir):
 
 
 def test_a_workdir_whose_folder_has_changed_is_refused(hospital, tmp_path, tfds_dir):
-    run = experiment.Run(folder_experiment(hospital), tmp_path / "run")
-    experiment.claim(run, experiment.load_data(run.experiment, tfds_dir, None))
-    experiment.claim(run, experiment.load_data(run.experiment, tfds_dir, None))
+    run = runs.Run(folder_experiment(hospital), tmp_path / "run")
+    runs.claim(run, datasets.load(run.experiment, tfds_dir, None))
+    runs.claim(run, datasets.load(run.experiment, tfds_dir, None))
     tiny.hospital(hospital, tfds_dir, masks=tiny.LUNGS)  # without labels, they play no part
-    experiment.claim(run, experiment.load_data(run.experiment, tfds_dir, None))
+    runs.claim(run, datasets.load(run.experiment, tfds_dir, None))
     tiny.hospital(hospital, tfds_dir, count=21, masks=tiny.LUNGS)
-    with pytest.raises(
-        experiment.WorkdirError, match=r"run was begun with other images, .* config\.target_dir '.*' holds"
-    ):
+    with pytest.raises(runs.WorkdirError, match=r"run was begun with other images, .* config\.target_dir '.*' holds"):
         experiment.train(run.experiment, run.workdir, tfds_dir, None)
     assert not (run.workdir / "pretraining").exists()
 
 
 def test_labels_that_changed_are_another_matter_where_they_teach(hospital, tmp_path, tfds_dir):
     tiny.hospital(hospital, tfds_dir, masks=tiny.LUNGS)
-    run = experiment.Run(folder_experiment(hospital, label_frac=0.5), tmp_path / "run")
-    experiment.claim(run, experiment.load_data(run.experiment, tfds_dir, None))
+    run = runs.Run(folder_experiment(hospital, label_frac=0.5), tmp_path / "run")
+    runs.claim(run, datasets.load(run.experiment, tfds_dir, None))
     for path in hospital.glob("masks/left_lung/*"):
         path.write_bytes((hospital / "masks/right_lung" / path.name).read_bytes())
-    with pytest.raises(experiment.WorkdirError, match="was begun with other images, masks"):
-        experiment.claim(run, experiment.load_data(run.experiment, tfds_dir, None))
+    with pytest.raises(runs.WorkdirError, match="was begun with other images, masks"):
+        runs.claim(run, datasets.load(run.experiment, tfds_dir, None))
 
 
 def test_a_folder_that_cannot_be_read_claims_no_workdir_and_is_told_before_the_source_is_prepared(tmp_path, tfds_dir):
@@ -301,28 +299,26 @@ def test_a_folder_without_masks_is_no_source(hospital, tmp_path, tfds_dir):
 
 def test_a_share_of_the_labels_is_one_of_those_that_are_there(tmp_path, tfds_dir):
     folder = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS, unmasked=range(0, 20, 3))
-    data = experiment.load_data(folder_experiment(folder, label_frac=1.0), tfds_dir, None)
+    data = datasets.load(folder_experiment(folder, label_frac=1.0), tfds_dir, None)
     split, having = data.target_split, data.target.has_mask
     assert having.sum() == 13
     np.testing.assert_array_equal(data.labelled, having[split.train])
     np.testing.assert_array_equal(data.judges(), [row for row in split.validation if having[row]])
     np.testing.assert_array_equal(data.known()[split.validation], having[split.validation])
-    fewer = experiment.load_data(folder_experiment(folder, label_frac=0.4), tfds_dir, None).labelled
+    fewer = datasets.load(folder_experiment(folder, label_frac=0.4), tfds_dir, None).labelled
     assert fewer.sum() == round(0.4 * data.labelled.sum())
     assert not (fewer & ~data.labelled).any()
     whole = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS)
-    for part, other in zip(
-        experiment.load_data(folder_experiment(whole), tfds_dir, None).target_split, split, strict=True
-    ):
+    for part, other in zip(datasets.load(folder_experiment(whole), tfds_dir, None).target_split, split, strict=True):
         np.testing.assert_array_equal(part, other)
 
 
 def test_labels_must_train_and_choose_the_epoch(tmp_path, tfds_dir):
     folder = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS, unmasked=range(1, 20))
     with pytest.raises(config.ConfigError, match=r"images that (train|choose the epoch), found none; draw some"):
-        experiment.load_data(folder_experiment(folder, label_frac=1.0), tfds_dir, None)
+        datasets.load(folder_experiment(folder, label_frac=1.0), tfds_dir, None)
     with pytest.raises(config.ConfigError, match=r"expected masks for lungs of at least 5 images, .*found 1"):
-        experiment.load_data(tiny.experiment(source="radiograph_folder", source_dir=str(folder)), tfds_dir, None)
+        datasets.load(tiny.experiment(source="radiograph_folder", source_dir=str(folder)), tfds_dir, None)
 
 
 @pytest.mark.slow
@@ -330,7 +326,7 @@ def test_labels_must_train_and_choose_the_epoch(tmp_path, tfds_dir):
 def test_labels_of_some_images_teach_and_test(tmp_path, tfds_dir, method):
     folder = tiny.hospital(tmp_path / "some", tfds_dir, masks=tiny.LUNGS, unmasked=range(0, 20, 3))
     some = folder_experiment(folder, label_frac=1.0, method=method)
-    data = experiment.load_data(some, tfds_dir, None)
+    data = datasets.load(some, tfds_dir, None)
     results = experiment.train(some, tmp_path / "run", tfds_dir, None)
     assert results["labelled_images"] == data.labelled.sum()
     tested = data.target[data.target_split.test]
@@ -401,7 +397,7 @@ def test_an_interrupted_run_goes_on_with_the_same_images(streamed, tmp_path, tfd
 
 
 def test_an_epoch_sees_a_chunk_and_no_label(tfds_dir):
-    data = experiment.load_data(streaming(), tfds_dir, None)
+    data = datasets.load(streaming(), tfds_dir, None)
     source, target = data.sides()
     assert (source.count, target.count) == (96, 144)
     pools = iteration.make_pools(source.training, target.training, data.labelled)

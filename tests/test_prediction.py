@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
 
-from cxr_jax import experiment, inference, prediction
+from cxr_jax import experiment, inference, prediction, runs
 from cxr_jax.data import radiographs
 from tests import tiny
 from tests.samples import dicom
@@ -25,8 +25,8 @@ def models(tmp_path_factory, tfds_dir):
     """Return the work directories of small segmenters of lungs and heart."""
     folders = {task: tmp_path_factory.mktemp(task) for task in ("lungs", "heart")}
     plain = tiny.experiment(method="segmentation", self_training__epochs=0, pretraining__epochs=6)
-    runs = [experiment.Run(dataclasses.replace(plain, task=task), folder) for task, folder in folders.items()]
-    experiment.train_together(runs, tfds_dir, None)
+    jobs = [runs.Run(dataclasses.replace(plain, task=task), folder) for task, folder in folders.items()]
+    experiment.train_together(jobs, tfds_dir, None)
     return folders
 
 

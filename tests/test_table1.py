@@ -9,7 +9,18 @@ from PIL import Image
 from scipy import stats
 
 from configs import table1 as config_file
-from cxr_jax import config, experiment, figure7, pictures, plans, published, report, report_table1, statistics, table1
+from cxr_jax import (
+    config,
+    figure7,
+    pictures,
+    plans,
+    published,
+    report,
+    report_table1,
+    runs,
+    statistics,
+    table1,
+)
 from cxr_jax.rows import RowsError
 
 
@@ -78,7 +89,7 @@ def test_a_finished_cell_is_never_trained_again_and_more_seeds_only_add(tmp_path
     assert len(row["jaccard"]["per_image"]) == 64
     assert json.loads((tmp_path / table1.SUMMARY).read_text()) == rows
     assert "unet" in table1.screen(rows)
-    with pytest.raises(experiment.WorkdirError, match="belongs to another config"):
+    with pytest.raises(runs.WorkdirError, match="belongs to another config"):
         table1.train(tiny(folds=(2, 0), image_size=64), tmp_path, tfds_dir, None)
     assert not (tmp_path / "unet" / "lungs_fold2_seed0" / "pretraining").exists()
 

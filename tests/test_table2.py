@@ -12,6 +12,7 @@ from configs import table2 as config_file
 from cxr_jax import (
     checkpoints,
     config,
+    datasets,
     experiment,
     figure8,
     journal,
@@ -19,6 +20,7 @@ from cxr_jax import (
     published,
     report_table2,
     results,
+    runs,
     segmentation,
     statistics,
     table2,
@@ -136,7 +138,7 @@ def test_a_task_without_labels_goes_on_from_the_warmed_up_translator_of_all(fini
         data = load(name, task, *arguments)
         return dataclasses.replace(data, masks=None) if (name, task) == ("phantom/b", "heart") else data
 
-    monkeypatch.setattr(experiment, "load", unlabelled)
+    monkeypatch.setattr(radiographs, "load", unlabelled)
     warm = workdir / "seed0/start/warmup/scalars.jsonl"
     before = warm.stat().st_mtime_ns
     more = table2.train(small(qualitative=("heart",)), workdir, tfds_dir, None)
@@ -153,7 +155,7 @@ def test_a_task_without_labels_goes_on_from_the_warmed_up_translator_of_all(fini
 def test_fine_tuning_without_labels_is_the_segmenter_as_it_is(finished, tfds_dir):
     workdir, rows = finished
     start = small().starts()[0]
-    data = experiment.load_data(start, tfds_dir, None)
+    data = datasets.load(start, tfds_dir, None)
     folder, test = workdir / "seed0/start/pretraining", data.target[data.target_split.test]
     shape = Shape.of(data.source.masks)
     scores = results.write(start, {"source_only": (folder, test)}, shape, {"data": {}}, {}, workdir / "again")["test"][
@@ -178,7 +180,7 @@ def test_what_is_not_finished_is_trained_before_it_is_evaluated(finished, tmp_pa
     with pytest.raises(checkpoints.CheckpointError, match=r"cell .*transfer_0 is not finished: give .*--mode=train"):
         table2.evaluate(small(), tmp_path, tfds_dir, None)
     longer = small(adaptation=config.to_json(tiny.experiment())["pretraining"] | {"epochs": 3})
-    cell = experiment.Run(longer.experiments()["seed0/fine_tuning_5"], workdir / "seed0/fine_tuning_5")
+    cell = runs.Run(longer.experiments()["seed0/fine_tuning_5"], workdir / "seed0/fine_tuning_5")
     with pytest.raises(checkpoints.CheckpointError, match=r"ends at epoch 1 of 3: give the command with --mode=train"):
         experiment.evaluate_run(cell, tfds_dir, None)
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from cxr_jax import config, experiment
+from cxr_jax import config, datasets, experiment
 from cxr_jax.data import large, radiographs, splits, stream
 from tests import tiny
 
@@ -22,7 +22,7 @@ def phantoms(tfds_dir):
 
 @pytest.fixture(scope="module")
 def data(tfds_dir):
-    return experiment.load_data(tiny.experiment(target_in_memory=HELD), tfds_dir, None)
+    return datasets.load(tiny.experiment(target_in_memory=HELD), tfds_dir, None)
 
 
 def chunks(data, indices, seed=0, size=FEW) -> list[np.ndarray]:
@@ -49,7 +49,7 @@ def test_what_validates_and_tests_is_in_memory_and_all_else_streams(data, phanto
 
 @pytest.mark.parametrize("changes", [{"trim": False}, {"negated": ("phantom/b",)}])
 def test_images_are_shown_as_those_in_memory(tfds_dir, changes):
-    shown = experiment.load_data(tiny.experiment(target_in_memory=HELD, **changes), tfds_dir, None)
+    shown = datasets.load(tiny.experiment(target_in_memory=HELD, **changes), tfds_dir, None)
     known = {image.tobytes() for image in shown.target.images[shown.target_split.train]}
     assert known < {image.tobytes() for image in shown.stream}
 
@@ -75,7 +75,7 @@ def test_every_image_comes_once_a_pass_each_time_in_another_order(data, phantoms
 
 
 def test_which_images_are_held_does_not_depend_on_seed_or_fold(data, tfds_dir):
-    other = experiment.load_data(tiny.experiment(target_in_memory=HELD, seed=3, fold=2), tfds_dir, None)
+    other = datasets.load(tiny.experiment(target_in_memory=HELD, seed=3, fold=2), tfds_dir, None)
     assert other.target.ids == data.target.ids
     assert other.stream.checksum == data.stream.checksum
     assert set(other.stream.places) != set(data.stream.places)
@@ -86,7 +86,7 @@ def test_nobody_is_on_both_sides(tmp_path, tfds_dir):
     whose = dict(line.split(",") for line in (folder / "patients.csv").read_text().splitlines()[1:])
     some = {"target": "radiograph_folder", "target_dir": str(folder), "target_in_memory": 12}
     for fold in range(splits.FOLDS):
-        data = experiment.load_data(tiny.experiment(fold=fold, **some), tfds_dir, None)
+        data = datasets.load(tiny.experiment(fold=fold, **some), tfds_dir, None)
         whole = large.choose(radiographs.prepare("radiograph_folder", tfds_dir, None, str(folder)), 12)
         known = {f"{name}.png": patient for name, patient in zip(whole.ids, whole.patients, strict=True)}
         assert known == whose
@@ -111,7 +111,7 @@ def test_a_sample_takes_all_of_a_patient_or_nothing():
 
 
 def test_a_target_that_fits_does_not_stream(tfds_dir):
-    data = experiment.load_data(tiny.experiment(target_in_memory=160), tfds_dir, None)
+    data = datasets.load(tiny.experiment(target_in_memory=160), tfds_dir, None)
     assert data.stream is None
     assert len(data.target) == 160
 
@@ -128,7 +128,7 @@ def test_too_few_patients_in_memory(tmp_path, tfds_dir):
     folder = tiny.hospital(tmp_path, tfds_dir, patients=5)  # of four images each
     wrong = tiny.experiment(target="radiograph_folder", target_dir=str(folder), target_in_memory=12)
     with pytest.raises(config.ConfigError, match=r"target_in_memory is 12: .* at least 5 patients .* for 3; raise it"):
-        experiment.load_data(wrong, tfds_dir, None)
+        datasets.load(wrong, tfds_dir, None)
 
 
 def test_reading_needs_no_tensorflow():

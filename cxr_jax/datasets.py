@@ -1,0 +1,168 @@
+"""Source and target of an experiment: loaded, split, and checked for the labels that it needs."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from jaxtyping import Bool, Int
+
+from cxr_jax import config, plans, transfer
+from cxr_jax.data import large, radiographs, splits
+from cxr_jax.data.radiographs import Look, Radiographs
+from cxr_jax.data.stream import Stream
+from cxr_jax.plausibility import Shape
+
+
+class Data(NamedTuple):
+    """Both datasets with their splits, and which of B's training images keep their labels; or the source alone.
+
+    Of a target that is too large for memory, `target` is a part, which validates and tests, and the `stream` has all
+    other images to train a transfer.
+    """
+
+    source: Radiographs
+    source_split: splits.Split
+    target: Radiographs | None
+    target_split: splits.Split | None
+    labelled: np.ndarray
+    stream: Stream | None = None
+
+    def sides(self) -> tuple[transfer.Sides, transfer.Sides]:
+        """Return both datasets' parts in a transfer."""
+        parts = (self.source, self.source_split, None), (self.target, self.target_split, self.stream)
+        return tuple(
+            transfer.Sides(images[split.train], images[split.validation], more) for images, split, more in parts
+        )
+
+    def known(self) -> Bool[np.ndarray, " n"]:
+        """Tell which of the target's images keep their labels, to train or, where any is left, to choose the epoch."""
+        known = np.zeros(len(self.target), bool)
+        known[self.target_split.train[self.labelled]] = True
+        known[self.judges()] = self.labelled.any()
+        return known
+
+    def judges(self) -> Int[np.ndarray, " n"]:
+        """Return those of the target's validation images that have a mask."""
+        return self.target_split.validation[self.target.has_mask[self.target_split.validation]]
+
+    def learned_from(self, experiment: plans.Experiment) -> dict[str, str]:
+        """Return checksums of what an experiment learns of folders, which may change under its hands."""
+        found = {}
+        if experiment.source_dir is not None:
+            found["source_dir"] = self.source.fingerprint()
+        if experiment.target_dir is not None and experiment.method != "segmentation":
+            seen = self.target if experiment.label_frac > 0 else self.target.with_other_masks(None)
+            found["target_dir"] = seen.fingerprint() if self.stream is None else self.stream.checksum
+        return found
+
+    def shape(self) -> Shape:
+        """Return what the organ looks like in the source's training images."""
+        return Shape.of(self.source.masks[self.source_split.train])
+
+
+def load(experiment: plans.Experiment, data_dir: str | None, manual_dir: str | None) -> Data:
+    """Load the datasets and split them; raise `ConfigError` where they lack labels that are needed."""
+    folders = {"source": experiment.source_dir, "target": experiment.target_dir}
+    if experiment.target is None:
+        del folders["target"]
+    folders_first = sorted(folders, key=lambda side: folders[side] is None)  # what is wrong with those is told at once
+    loaded = {side: _read(experiment, side, data_dir, manual_dir) for side in folders_first}
+    (source, _), (target, whole) = loaded["source"], loaded.get("target", (None, None))
+    _require_labels(experiment, source, target)
+    source = source.with_masks()
+    source_split = splits.split(source.ids, experiment.fold, experiment.seed, source.patients)
+    if target is None:
+        return Data(source, source_split, None, None, np.zeros(0, bool))
+    target_split = splits.split(target.ids, experiment.fold, experiment.seed, target.patients)
+    labelled = _labelled(experiment, target, target_split.train)
+    stream = None
+    if whole is not None:
+        kept_back = [target.ids[row] for row in (*target_split.validation, *target_split.test)]
+        stream = whole.stream(kept_back, _look(experiment, experiment.target))
+    data = Data(source, source_split, target, target_split, labelled, stream)
+    _require_labels_kept(experiment, data)
+    return data
+
+
+def _read(
+    experiment: plans.Experiment, side: str, data_dir: str | None, manual_dir: str | None
+) -> tuple[Radiographs, large.Large | None]:
+    """Load source or target; of a target that is too large for memory, the part that is held there."""
+    name, folder = getattr(experiment, side), getattr(experiment, f"{side}_dir")
+    whole = _large(experiment, radiographs.prepare(name, data_dir, manual_dir, folder)) if side == "target" else None
+    places = None if whole is None else whole.held
+    size, trim, negate = _look(experiment, name)
+    return radiographs.load(name, experiment.task, size, data_dir, manual_dir, trim, negate, folder, places), whole
+
+
+def _look(experiment: plans.Experiment, name: str) -> Look:
+    return Look(experiment.image_size, experiment.trim, name in experiment.negated)
+
+
+def _large(experiment: plans.Experiment, builder: tfds.core.DatasetBuilder) -> large.Large | None:
+    """Choose which images of the target are held in memory, or return None where all are.
+
+    Raises `ConfigError` where labels are to be learned from, which do not stream, or too few patients are left.
+    """
+    count, most = large.count(builder), experiment.target_in_memory
+    if count <= most:
+        return None
+    if experiment.label_frac > 0:
+        raise config.ConfigError(
+            f"config.target {experiment.target!r} has {count} images, of which config.target_in_memory lets {most} be "
+            f"held in memory; the others stream, without labels. Expected config.label_frac 0, found "
+            f"{experiment.label_frac}: set that, or config.target_in_memory to {count} at least"
+        )
+    whole = large.choose(builder, most)
+    if whole.people < splits.FOLDS:
+        raise config.ConfigError(
+            f"config.target_in_memory is {most}: expected room for all images of at least {splits.FOLDS} patients of "
+            f"{experiment.target!r}, found it for {whole.people}; raise it"
+        )
+    return whole
+
+
+def _labelled(experiment: plans.Experiment, target: Radiographs, rows: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Return which of the training images, `rows`, keep their label: a share of those that have one."""
+    having = rows[target.has_mask[rows]]
+    some = target[having]
+    return np.isin(rows, having[splits.labelled(some.ids, experiment.label_frac, experiment.seed, some.patients)])
+
+
+def _require_labels(experiment: plans.Experiment, source: Radiographs, target: Radiographs | None) -> None:
+    """Raise `ConfigError` where labels that are needed are not there."""
+    if source.masks is None:
+        raise config.ConfigError(f"config.source {source.name!r} has no labels for {experiment.task}")
+    having = source.with_masks()
+    people = set(having.patients or having.ids)
+    if len(people) < splits.FOLDS:
+        raise config.ConfigError(
+            f"config.source {source.name!r}: expected masks for {experiment.task} of at least {splits.FOLDS} images, "
+            f"each of another patient where these are known; found {len(people)}"
+        )
+    if target is None or target.masks is not None:
+        return
+    if experiment.label_frac > 0:
+        raise config.ConfigError(
+            f"config.target {target.name!r} has no labels for {experiment.task}; config.label_frac must be 0, "
+            f"found {experiment.label_frac}"
+        )
+    logging.warning("%s has no labels for %s: its results are qualitative", target.name, experiment.task)
+
+
+def _require_labels_kept(experiment: plans.Experiment, data: Data) -> None:
+    """Raise `ConfigError` where a share of the target's labels is asked for, and those there are do not go round."""
+    if experiment.label_frac == 0:
+        return
+    train, validation, _ = data.target_split
+    for rows, found, what in (
+        (train, data.labelled.sum(), "train"),
+        (validation, len(data.judges()), "choose the epoch"),
+    ):
+        if not found:
+            some = ", ".join(data.target.ids[row] for row in rows[:3])
+            raise config.ConfigError(
+                f"config.target {data.target.name!r}: expected masks for {experiment.task} among the {len(rows)} "
+                f"images that {what}, found none; draw some, of {some} say, or take another config.fold"
+            )

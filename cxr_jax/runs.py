@@ -1,0 +1,92 @@
+"""Experiments in their folders: what each goes on from, and that no folder serves two."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cxr_jax import config, plans, results
+from cxr_jax.datasets import Data
+
+LEARNED_FROM = "data.json"
+
+
+class WorkdirError(ValueError):
+    """A work directory that belongs to another config, or to other images."""
+
+
+class Run(NamedTuple):
+    """An experiment in its folder, and the runs whose M_A and warmed-up translator it goes on from: by default its own.
+
+    Several runs may go on from one, which trains only as far as they need. A warmed-up translator serves every task.
+    """
+
+    experiment: plans.Experiment
+    workdir: Path
+    start: "Run | None" = None
+    warm_start: "Run | None" = None  # by default the start
+
+    @property
+    def origin(self) -> "Run":
+        """The run in whose folder M_A is."""
+        return self.start or self
+
+    @property
+    def warm_origin(self) -> "Run":
+        """The run in whose folder the warmed-up translator is."""
+        return self.warm_start or self.origin
+
+    @property
+    def parts(self) -> tuple["Run", ...]:
+        """All runs in whose folders something is trained for this one."""
+        return self.warm_origin, self.origin, self
+
+    @property
+    def stages(self) -> dict[str, Path]:
+        """The folders of the stages that led to this run's outcome, by name."""
+        own = ("transfer", "self_training", "adaptation")
+        folders = {"pretraining": self.origin.workdir, "warmup": self.warm_origin.workdir}
+        folders |= dict.fromkeys(own, self.workdir)
+        return {name: path for name, folder in folders.items() if (path := folder / name).is_dir()}
+
+    @property
+    def outcome(self) -> Path:
+        """The folder of the stage whose model is the experiment's outcome."""
+        stage = self.experiment.stage
+        return (self.origin.workdir if stage == "pretraining" else self.workdir) / stage
+
+
+def require_own(run: Run) -> None:
+    """Raise `WorkdirError` if a folder of the run is that of another config."""
+    for part in run.parts:
+        stored = kept(part.workdir / "config.json")
+        found = [] if stored is None else config.differences(stored, config.to_json(part.experiment))
+        if found:
+            raise WorkdirError(
+                f"{part.workdir} belongs to another config (there / here):\n  " + "\n  ".join(found) + "\n"
+                "Give this run another --workdir, or remove that folder"
+            )
+
+
+def claim(run: Run, data: Data) -> None:
+    """Make the run's folders its own, with what it learns from; raise `WorkdirError` where that has changed since."""
+    for part in run.parts:
+        part.workdir.mkdir(parents=True, exist_ok=True)
+        if not (part.workdir / "config.json").exists():
+            results.write_json(part.workdir / "config.json", config.to_json(part.experiment))
+        learned = data.learned_from(part.experiment)
+        if not learned or part.experiment.task != run.experiment.task:
+            continue
+        stored = kept(part.workdir / LEARNED_FROM) or learned
+        for side in learned:
+            if stored.get(side) != learned[side]:
+                raise WorkdirError(
+                    f"{part.workdir} was begun with other images, masks or patients than config.{side} "
+                    f"{getattr(part.experiment, side)!r} holds now; what it has learned from may be among today's test "
+                    "images. Give this run another --workdir, or put back what was there"
+                )
+        results.write_json(part.workdir / LEARNED_FROM, learned)
+
+
+def kept(path: Path) -> Any:
+    """Return what a file that a stage left says; None where there is none."""
+    return json.loads(path.read_text()) if path.exists() else None
