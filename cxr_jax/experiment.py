@@ -1,6 +1,7 @@
 """One run from config to results: data, M_A, then the transfer (and self-training) or a baseline, and the test."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from cxr_jax import (
     self_training,
     transfer,
 )
+from cxr_jax.data import splits
 from cxr_jax.datasets import Data
 from cxr_jax.runs import Run, claim, kept, require_own
 
@@ -56,7 +58,11 @@ def _pretrain(runs: Sequence[Run], data: Sequence[Data]) -> tuple[nnx.GraphDef, 
     origins = {run.origin.workdir: (run.origin, datum) for run, datum in zip(runs, data, strict=True)}
     jobs = [
         segmentation.Job(
-            origin.experiment, datum.source, datum.source_split.train, datum.source_split.validation, workdir
+            origin.experiment,
+            datum.source[datum.source_split.train],
+            datum.source[datum.source_split.validation],
+            splits.training_share(len(datum.source)),
+            workdir,
         )
         for workdir, (origin, datum) in origins.items()
     ]
@@ -81,9 +87,9 @@ def _transfer(runs: Sequence[Run], data: Sequence[Data], graph: nnx.GraphDef, se
 
 
 def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
-    """Teach each transferred M_A the target's images by its own masks, and by the labels that count.
+    """Teach each transferred M_A the target's images by its own masks, beside labels: the target's, or the source's.
 
-    Without labels the last epoch is taken: to agree with its masks of the validation images is no merit.
+    Without labels of the target the last epoch is taken: to agree with its masks of the validation images is no merit.
     """
     jobs = []
     for run, datum in zip(runs, data, strict=True):
@@ -93,15 +99,18 @@ def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
                 transferred.tidy, datum.target, datum.target_split, datum.known(), datum.shape()
             )
             self_training.record(run.workdir / "self_training", split, datum.known())
+            trusted = run.experiment.label_frac > 0
+            partly = replace(target, annotated=datum.known())[split.train]
             jobs.append(
                 segmentation.Job(
                     run.experiment,
-                    target,
-                    split.train,
-                    split.validation,
+                    partly.with_masks() if trusted else datum.source[datum.source_split.train],
+                    target[split.validation],
+                    splits.training_share(len(target)),
                     run.workdir,
                     start=transferred.model["segmenter"],
-                    trusted=run.experiment.label_frac > 0,
+                    trusted=trusted,
+                    partly=partly,
                 )
             )
     if jobs:
@@ -113,9 +122,9 @@ def _adapt(runs: Sequence[Run], data: Sequence[Data], segmenters: Sequence[Any])
     jobs = [
         segmentation.Job(
             run.experiment,
-            datum.target,
-            datum.target_split.train[datum.labelled],
-            datum.judges(),
+            datum.target[datum.target_split.train[datum.labelled]],
+            datum.target[datum.judges()],
+            splits.training_share(len(datum.target)),
             run.workdir,
             segmenter,
         )

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 from cxr_jax import config, devices, evaluation, optimisers, pictures, plans
 from cxr_jax import segmentation_steps as steps
-from cxr_jax.data import augmentation, sampling, splits
+from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import CRITICS, SEGMENTERS, initialise, join
 from cxr_jax.training import Member, Stage, Trained, train
@@ -30,16 +30,33 @@ class LabelledImages(NamedTuple):
     count: Int[Array, ""]
 
 
+class PartlyLabelledImages(NamedTuple):
+    """The same, where only some masks are `labelled`; the averaged segmenter draws the others anew in every batch."""
+
+    images: UInt8[Array, "n h w 1"]
+    masks: UInt8[Array, "n h w 1"]
+    labelled: Bool[Array, " n"]
+    count: Int[Array, ""]
+
+
+class Mixture(NamedTuple):
+    """What a mean teacher teaches: the first half of each batch is labelled, the second half partly."""
+
+    labelled: LabelledImages
+    partly: PartlyLabelledImages
+
+
 class Job(NamedTuple):
-    """One segmenter to train: on which rows of a dataset, which others choose its epoch, and where it goes."""
+    """One segmenter to train: on which images, which others choose its epoch, and where it goes."""
 
     experiment: plans.Experiment
-    data: Radiographs
-    training: Int[np.ndarray, " n"]
-    validation: Int[np.ndarray, " m"]
+    training: Radiographs
+    validation: Radiographs
+    epoch: int  # images of an epoch
     workdir: Path
     start: Any = None  # variables to start from; else new ones
     trusted: bool = True  # whether the validation images choose the epoch, or the start; else the last is taken
+    partly: Radiographs | None = None  # further images to learn from, of which some have a mask
 
 
 class Networks(NamedTuple):
@@ -69,7 +86,7 @@ def adapt(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
 
 
 def self_train(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
-    """Train M_A of each job, after its transfer, on masks that it drew itself."""
+    """Train M_A of each job, after its transfer, on labels and on masks that its own average draws (a mean teacher)."""
     return _train("self_training", jobs[0].experiment.self_training, None, jobs)
 
 
@@ -78,15 +95,14 @@ def _train(
 ) -> tuple[nnx.GraphDef, list[Trained]]:
     """Train a segmenter for each job, together; the epoch with the best validation Jaccard is kept, if that is trusted.
 
-    The experiments may differ in seed, task, fold and labels alone. An epoch is as long in every fold and with every
-    share of the labels.
+    The experiments may differ in seed, task, fold and labels alone; their epochs are equally long.
     """
-    epoch = max(1, splits.training_share(len(jobs[0].data)) // settings.batch_size)
+    epoch = max(1, jobs[0].epoch // settings.batch_size)
     networks, states = zip(*(_start(job, name, settings, critic, epoch) for job in jobs), strict=True)
     predict = predictor(networks[0].segmenter)
-    capacity = max(len(job.training) for job in jobs)
+    capacities = max(len(job.training) for job in jobs), max(len(job.partly or ()) for job in jobs)
     iteration = make_iteration(jobs[0].experiment.augmentation, settings, critic, networks[0])
-    members = [_member(job, state, predict, capacity) for job, state in zip(jobs, states, strict=True)]
+    members = [_member(job, state, predict, *capacities) for job, state in zip(jobs, states, strict=True)]
     stage = Stage(name, settings.epochs, epoch, iteration, settings.batch_size)
     return networks[0].segmenter, train(stage, members)
 
@@ -96,8 +112,13 @@ def make_iteration(
     settings: plans.SegmenterTraining,
     critic: plans.Critic | None,
     networks: Networks,
-) -> Callable[[steps.SegmenterState, LabelledImages], tuple[steps.SegmenterState, steps.Metrics]]:
-    """Return one training iteration, jitted: draw, augment, take each turn, average the weights."""
+) -> Callable[[steps.SegmenterState, LabelledImages | Mixture], tuple[steps.SegmenterState, steps.Metrics]]:
+    """Return one training iteration, jitted: draw, augment, take each turn, average the weights.
+
+    The masks that a mixture lacks are drawn by the averaged segmenter of the images in front of their augmentation of
+    intensities (mean teacher, Tarvainen & Valpola 2017, with hard labels): what the segmenter learns is to find the
+    same in them afterwards.
+    """
     weight = 0.0 if critic is None else critic.weight
     turns = [
         steps.make_segmentation_step(networks.segmenter, networks.optimiser, critic=networks.critic, weight=weight)
@@ -106,12 +127,16 @@ def make_iteration(
         turns.append(steps.make_critic_step(networks.segmenter, networks.critic, networks.critic_optimiser))
 
     @partial(jax.jit, donate_argnums=0)
-    def iteration(state: steps.SegmenterState, data: LabelledImages) -> tuple[steps.SegmenterState, steps.Metrics]:
+    def iteration(
+        state: steps.SegmenterState, data: LabelledImages | Mixture
+    ) -> tuple[steps.SegmenterState, steps.Metrics]:
         key_order, key_draw = jax.random.split(state.key)
         keys = jax.random.split(jax.random.fold_in(key_draw, state.step), 2 + len(turns))
-        rows = sampling.batch_indices(key_order, state.step, data.count, settings.batch_size, len(data.images))
-        images, masks = devices.shard_batch((data.images[rows], data.masks[rows]))
+        images, masks, labelled = devices.shard_batch(_draw(data, key_order, state.step, settings.batch_size))
         images, masks = augmentation.geometry(augment, keys[0], sampling.to_unit(images), masks.astype(jnp.float32))
+        if isinstance(data, Mixture):
+            teacher = nnx.merge(networks.segmenter, join(state.average, state.segmenter.statistics))
+            masks = jnp.where(labelled[:, None, None, None], masks, teacher(sampling.to_network(images)) > 0)
         batch = steps.LabelledBatch(sampling.to_network(augmentation.intensity(augment, keys[1], images)), masks)
         terms = {}
         for turn, key in zip(turns, keys[2:], strict=True):
@@ -120,6 +145,22 @@ def make_iteration(
         return steps.average(state, settings.average), terms
 
     return iteration
+
+
+def _draw(
+    data: LabelledImages | Mixture, key: PRNGKeyArray, step: Int[Array, ""], size: int
+) -> tuple[UInt8[Array, "b h w 1"], UInt8[Array, "b h w 1"], Bool[Array, " b"]]:
+    """Return images and masks of batch `step`, and which of the masks are labels."""
+    if isinstance(data, Mixture):
+        few = size // 2
+        halves = [
+            _draw(data.labelled, key, step, few),
+            _draw(data.partly, jax.random.fold_in(key, 1), step, size - few),
+        ]
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *halves)
+    rows = sampling.batch_indices(key, step, data.count, size, len(data.images))
+    labelled = data.labelled[rows] if isinstance(data, PartlyLabelledImages) else jnp.ones(size, bool)
+    return data.images[rows], data.masks[rows], labelled
 
 
 def predictor(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], Bool[Array, "b h w 1"]]:
@@ -165,11 +206,9 @@ def _start(
     return Networks(graph, optimiser, critic_graph, critic_optimiser), steps.initial_state(segmenter, critic, key_train)
 
 
-def _member(job: Job, state: steps.SegmenterState, predict: Callable, capacity: int) -> Member:
-    """Return a job as the training loop takes it; its images are filled up to `capacity` with its last one."""
-    training, validation = job.data[job.training], job.data[job.validation]
-    rows = np.minimum(np.arange(capacity), len(training) - 1)
-    count = jnp.asarray(len(training))
+def _member(job: Job, state: steps.SegmenterState, predict: Callable, capacity: int, partly: int) -> Member:
+    """Return a job as the training loop takes it; its images are filled up to the capacities with the last ones."""
+    validation = job.validation
 
     def validate(variables: Any) -> dict[str, float]:
         scores = evaluation.overlap(partial(predict, variables), validation)
@@ -182,7 +221,7 @@ def _member(job: Job, state: steps.SegmenterState, predict: Callable, capacity: 
 
     return Member(
         state=state,
-        data=LabelledImages(jnp.asarray(training.images[rows]), jnp.asarray(training.masks[rows]), count),
+        data=_on_device(job, capacity, partly),
         workdir=job.workdir,
         config=config.to_json(job.experiment),
         deploy=lambda state: join(state.average, state.segmenter.statistics),
@@ -190,3 +229,18 @@ def _member(job: Job, state: steps.SegmenterState, predict: Callable, capacity: 
         pictures=draw,
         start_counts=job.start is not None and job.trusted,
     )
+
+
+def _on_device(job: Job, capacity: int, partly: int) -> LabelledImages | Mixture:
+    images, masks = _filled(capacity, job.training.images, job.training.masks)
+    labelled = LabelledImages(images, masks, jnp.asarray(len(job.training)))
+    if job.partly is None:
+        return labelled
+    arrays = _filled(partly, job.partly.images, job.partly.masks, job.partly.has_mask)
+    return Mixture(labelled, PartlyLabelledImages(*arrays, jnp.asarray(len(job.partly))))
+
+
+def _filled(capacity: int, *arrays: np.ndarray) -> list[Array]:
+    """Put arrays on the device, filled up to `capacity` rows with their last one."""
+    rows = np.minimum(np.arange(capacity), len(arrays[0]) - 1)
+    return [jnp.asarray(array[rows]) for array in arrays]

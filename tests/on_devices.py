@@ -22,8 +22,8 @@ def data() -> Radiographs:
 def main(workdir: Path, epochs: int, members: int) -> None:
     """Train as many segmenters, of different seeds."""
     plans = [tiny.experiment(seed=seed, pretraining__epochs=epochs, segmenter__depth=1) for seed in range(members)]
-    rows = np.arange(32), np.arange(32, 40)
-    segmentation.pretrain([segmentation.Job(plan, data(), *rows, workdir / str(plan.seed)) for plan in plans])
+    images = data()[np.arange(32)], data()[np.arange(32, 40)]
+    segmentation.pretrain([segmentation.Job(plan, *images, 24, workdir / str(plan.seed)) for plan in plans])
 
 
 if __name__ == "__main__":

@@ -91,7 +91,9 @@ def jobs(folder, data, **changes) -> list[segmentation.Job]:
     few = data[np.arange(33)]
     folds = {fold: splits.split(few.ids, fold, 0) for fold in (0, 4)}
     return [
-        segmentation.Job(experiment, few, split.train, split.validation, folder / str(fold))
+        segmentation.Job(
+            experiment, few[split.train], few[split.validation], splits.training_share(33), folder / str(fold)
+        )
         for fold, split in folds.items()
     ]
 
