@@ -148,7 +148,7 @@ def make_iteration(
 
 
 def _draw(
-    data: LabelledImages | Mixture, key: PRNGKeyArray, step: Int[Array, ""], size: int
+    data: LabelledImages | PartlyLabelledImages | Mixture, key: PRNGKeyArray, step: Int[Array, ""], size: int
 ) -> tuple[UInt8[Array, "b h w 1"], UInt8[Array, "b h w 1"], Bool[Array, " b"]]:
     """Return images and masks of batch `step`, and which of the masks are labels."""
     if isinstance(data, Mixture):

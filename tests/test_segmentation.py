@@ -7,11 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from cxr_jax import checkpoints, losses, segmentation
 from cxr_jax import segmentation_steps as steps
-from cxr_jax.data import radiographs, splits
+from cxr_jax.data import radiographs, sampling, splits
+from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.models import CRITICS, SEGMENTERS, initialise, split_statistics
+from cxr_jax.plans import SegmenterTraining
 from tests import tiny
 
 KEY = jax.random.key(0)
@@ -127,6 +130,51 @@ def test_several_may_start_from_one_network():
     used_up(states[0])
     for kept in (variables, states[1].segmenter.parameters, states[1].average):
         assert np.isfinite(flat(kept)).all()
+
+
+@pytest.fixture(scope="module")
+def teaching():
+    """Return an iteration without augmentation, a state whose average is another network, and a mixture to learn."""
+    settings = SegmenterTraining(1, 6, 1e-3, 0.9, 0.0, "constant", 0.5)
+    graph, variables = initialise(SEGMENTERS["unet"], KEY, width=8, depth=1)
+    tool = optax.sgd(0.1)
+    networks = segmentation.Networks(graph, tool, None, None)
+    _, teacher = initialise(SEGMENTERS["unet"], jax.random.key(1), width=8, depth=1)
+    state = replace(steps.initial_state(steps.learner(graph, variables, tool), {}, KEY), average=teacher)
+    noise = np.random.default_rng(0).integers(0, 256, (10, 16, 16, 1), np.uint8)
+    masks = (noise > 127).astype(np.uint8)
+    mixture = segmentation.Mixture(
+        segmentation.LabelledImages(jnp.asarray(noise[:3]), jnp.asarray(masks[:3]), jnp.asarray(3)),
+        segmentation.PartlyLabelledImages(
+            jnp.asarray(noise[3:6]), jnp.asarray(masks[3:6]), jnp.array([False, True, False]), jnp.asarray(3)
+        ),
+    )
+    iteration = segmentation.make_iteration(Augmentation.none(), settings, None, networks)
+    return lambda mixture: iteration(jax.tree.map(jnp.copy, state), mixture), state, graph, mixture
+
+
+def test_the_average_draws_the_masks_that_are_missing(teaching):
+    iterate, state, graph, mixture = teaching
+    _, terms = iterate(mixture)
+    images = sampling.to_network(sampling.to_unit(jnp.concatenate([mixture.labelled.images, mixture.partly.images])))
+    truth = jnp.concatenate([mixture.labelled.masks, mixture.partly.masks])
+    drawn = nnx.merge(graph, state.average)(images) > 0
+    known = jnp.array([True, True, True, False, True, False])[:, None, None, None]
+    expected = losses.cross_entropy(
+        nnx.merge(graph, state.segmenter.parameters)(images), jnp.where(known, truth, drawn).astype(jnp.float32)
+    )
+    assert float(terms["segmentation"]) == pytest.approx(float(expected), rel=1e-5)  # batches of six: every image once
+    assert float(terms["segmentation"]) != pytest.approx(
+        float(losses.cross_entropy(nnx.merge(graph, state.segmenter.parameters)(images), truth.astype(jnp.float32)))
+    )
+
+
+@pytest.mark.parametrize(("row", "matters"), [(0, False), (1, True)])
+def test_of_a_mixture_only_labels_are_read(teaching, row, matters):
+    iterate, _, _, mixture = teaching
+    other = mixture.partly._replace(masks=mixture.partly.masks.at[row].set(1 - mixture.partly.masks[row]))
+    (here, _), (there, _) = iterate(mixture), iterate(mixture._replace(partly=other))
+    assert changed(here.segmenter.parameters, there.segmenter.parameters) == matters
 
 
 def flat(tree) -> np.ndarray:
