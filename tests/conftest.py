@@ -1,6 +1,5 @@
-"""Shape annotations are checked while the tests run; programs are compiled in half the time and shared."""
+"""Shape annotations are checked while the tests run; compiled programs are shared between them."""
 
-import os
 import tempfile
 
 import jax
@@ -10,8 +9,6 @@ from jaxtyping import install_import_hook
 import tests.typecheck  # noqa: F401, named below
 
 install_import_hook("cxr_jax", "tests.typecheck.check")
-# LLVM's optimisation costs these small programs more than it gives them.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
 if jax.config.jax_compilation_cache_dir is None:
     jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="cxr_jax_tests_"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
