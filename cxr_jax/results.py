@@ -103,13 +103,20 @@ def describe(experiment: plans.Experiment) -> dict[str, Any]:
     """Return what a results file says of a run: command, config, seed, commit, device, versions."""
     device = jax.devices()[0]
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command(),
         "config": config.to_json(experiment),
         **{name: getattr(experiment, name) for name in ("seed", "source", "target", "label_frac", "image_size")},
         "commit": commit(),
         "device": f"{device.device_kind} x{jax.device_count()}",
         "versions": {package: version(package) for package in PACKAGES} | {"python": sys.version.split()[0]},
     }
+
+
+def command() -> str:
+    """Return the command that runs, as it is given in the project's folder."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    program = [sys.argv[0]] if module is None else ["-m", module.name]
+    return shlex.join(["python", *program, *sys.argv[1:]])
 
 
 def commit() -> str:
