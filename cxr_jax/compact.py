@@ -1,4 +1,4 @@
-"""A model as one small file: its weights in bfloat16, deflated, with the config that they belong to.
+"""A model as one small file: its kernels in 8 bits, deflated, with the config that they belong to.
 
 That is how weights are shipped. The file is NumPy's npz, read without pickles, so that nothing in it is executed.
 """
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
@@ -20,13 +19,16 @@ from cxr_jax.checkpoints import CheckpointError
 
 SUFFIX = ".npz"
 ABOUT = "about"
+SCALE = " scale"  # ends the name of what a kernel's 8-bit numbers are multiplied by
 
 Tree = Any
 
 
 def write(path: Path, model: Tree, about: Mapping[str, Any]) -> None:
-    """Write a model; numbers of 32 bits are rounded to bfloat16, which has their range and 8 bits of precision."""
-    arrays = {name: _packed(leaf) for name, leaf in _named(model).items()}
+    """Write a model; kernels are rounded to 8 bits, each output channel in steps of 1/127 of its largest weight."""
+    arrays = {}
+    for name, leaf in _named(model).items():
+        arrays |= _packed(name, np.asarray(leaf))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{ABOUT: np.frombuffer(json.dumps(about).encode(), np.uint8)}, **arrays)
     files.write(path, buffer.getvalue())
@@ -40,10 +42,10 @@ def read_about(path: Path) -> dict[str, Any]:
 def restore_model(path: Path, like: Tree) -> Tree:
     """Return a model; `like` gives structure, shapes and types (arrays or `jax.eval_shape`'s)."""
     arrays, shapes = _read(path), _named(like)
-    found, expected = set(arrays) - {ABOUT}, set(shapes)
+    found, expected = {name for name in arrays if name != ABOUT and not name.endswith(SCALE)}, set(shapes)
     if found != expected or any(arrays[name].shape != shapes[name].shape for name in shapes):
         raise CheckpointError(f"{path} holds a model of another architecture than its config says: it is damaged")
-    leaves = [_unpacked(arrays[name], leaf.dtype) for name, leaf in shapes.items()]
+    leaves = [(arrays[name] * arrays.get(name + SCALE, 1)).astype(leaf.dtype) for name, leaf in shapes.items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
@@ -60,10 +62,9 @@ def _named(tree: Tree) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def _packed(leaf: Shaped[Any, "..."]) -> Shaped[np.ndarray, "..."]:
-    array = np.asarray(leaf)
-    return array.astype(jnp.bfloat16).view(np.uint16) if array.dtype == np.float32 else array
-
-
-def _unpacked(array: Shaped[np.ndarray, "..."], kind: np.dtype) -> Shaped[np.ndarray, "..."]:
-    return array.view(jnp.bfloat16).astype(np.float32) if kind == np.float32 else array
+def _packed(name: str, array: Shaped[np.ndarray, "..."]) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """Return a kernel, whose last axis is that of its output channels, as 8 bits and a scale; all else as it is."""
+    if array.dtype != np.float32 or array.ndim < 2:
+        return {name: array}
+    scale = np.abs(array).max(axis=tuple(range(array.ndim - 1))) / 127
+    return {name: np.rint(array / np.where(scale > 0, scale, 1)).astype(np.int8), name + SCALE: scale}

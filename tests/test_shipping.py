@@ -79,14 +79,16 @@ def found(workdir, monkeypatch):
     return model
 
 
-def test_a_shipped_model_is_that_of_its_run_in_half_the_bytes(workdir, found, tmp_path):
+def test_a_shipped_model_is_that_of_its_run_in_a_third_of_the_bytes(workdir, found, tmp_path):
     path = ship.segmenter(workdir, tmp_path)
     assert path.name == "lungs.npz"
     assert ship.shipped(tmp_path) == [path]
     shipped, segmenter = inference.restore(path), found.model["segmenter"]
     for before, after in zip(jax.tree.leaves(segmenter), jax.tree.leaves(shipped.model), strict=True):
-        np.testing.assert_allclose(after, before, rtol=2**-8)
-    assert path.stat().st_size < 0.55 * sum(leaf.nbytes for leaf in jax.tree.leaves(segmenter))
+        largest = np.abs(before).max(axis=tuple(range(before.ndim - 1)))  # of each output channel
+        assert (np.abs(np.asarray(after) - before) <= largest / 254 + 1e-6).all()
+        assert after.dtype == before.dtype
+    assert path.stat().st_size < 0.33 * sum(leaf.nbytes for leaf in jax.tree.leaves(segmenter))
     graph, _ = segmentation.build(found.experiment, None)
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), np.uint8)
     expected = segmentation.probability(graph)(segmenter, images)
