@@ -73,7 +73,7 @@ def get_config(preset: str = "") -> ConfigDict:
         _widths(config, 8)
         config.munit.mlp = config.munit_dataset_style.mlp = 16
         config.transfer.update(warmup_epochs=10, epochs=10, learning_rate=1e-3, supervised_learning_rate=1e-3)
-    config.adaptation = config.pretraining.to_dict()
+    config.adaptation = config.pretraining.to_dict()  # of self-training too, where the target has labels
     config.self_training = config.pretraining.to_dict() | {"epochs": 0}
     if preset.endswith(("look", "augmented")):
         config.self_training.update(

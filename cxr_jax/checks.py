@@ -45,6 +45,8 @@ def check_values(experiment: Experiment) -> None:
     for name in sections.get(experiment.method, ()):
         if getattr(experiment, name) is None:
             raise ConfigError(f"config.{name} is missing; method {experiment.method!r} needs it")
+    if experiment.trains_itself and experiment.settings("self_training") is None:
+        raise ConfigError("config.adaptation is missing; self-training beside labels of the target goes by it")
     if experiment.adaptation is not None:
         _check_training("config.adaptation", experiment.adaptation)
     if experiment.self_training is not None:

@@ -153,7 +153,7 @@ def evaluate_run(run: Run, data_dir: str | None, manual_dir: str | None) -> dict
 
 def _epochs(run: Run) -> int:
     """Return the epochs of the stage whose model is the run's outcome."""
-    return getattr(run.experiment, run.outcome.name).epochs
+    return run.experiment.settings(run.outcome.name).epochs
 
 
 def test(run: Run, data: Data) -> dict[str, Any]:

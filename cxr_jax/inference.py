@@ -141,7 +141,7 @@ def _find(path: Path, names: Sequence[str]) -> _Saved:
     epoch = checkpoints.best_epoch(folder)
     checkpoint = folder / str(epoch)
     experiment = _parse(checkpoints.read_about(checkpoint), checkpoint)
-    last, epochs = max(_epochs(stages[0])), getattr(experiment, stages[0].name).epochs
+    last, epochs = max(_epochs(stages[0])), experiment.settings(stages[0].name).epochs
     if last < epochs:
         logging.warning("%s has come to epoch %d of %d: this is not its outcome yet", stages[0], last, epochs)
     return _Saved(stages[0].name, epoch, experiment, partial(checkpoints.restore_model, checkpoint))

@@ -86,7 +86,7 @@ class Experiment:
     discriminator: Mapping[str, Any] | None = None
     transfer: Transfer | None = None
     adaptation: SegmenterTraining | None = None  # of a baseline, on the target's labels: fine-tuning, from scratch
-    self_training: SegmenterTraining | None = None  # of M_A after a transfer, on its own masks
+    self_training: SegmenterTraining | None = None  # of M_A after a transfer, on its own masks and the source's labels
     source_dir: str | None = None  # the folder of a source, and
     target_dir: str | None = None  # that of a target, that is a `radiograph_folder`
     precision: str = "float32"  # in which networks compute; their weights and statistics always have 32 bits
@@ -110,6 +110,10 @@ class Experiment:
     def trains_itself(self) -> bool:
         """Whether M_A learns on its own masks after the transfer."""
         return self.method == "transfer" and self.self_training is not None
+
+    def settings(self, stage: str) -> SegmenterTraining | Transfer | None:
+        """Return how a stage trains; beside labels of the target, self-training goes as the baselines on them do."""
+        return getattr(self, "adaptation" if stage == "self_training" and self.label_frac > 0 else stage)
 
 
 @dataclass(frozen=True)

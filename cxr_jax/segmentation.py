@@ -87,7 +87,7 @@ def adapt(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
 
 def self_train(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
     """Train M_A of each job, after its transfer, on labels and on masks that its own average draws (a mean teacher)."""
-    return _train("self_training", jobs[0].experiment.self_training, None, jobs)
+    return _train("self_training", jobs[0].experiment.settings("self_training"), None, jobs)
 
 
 def _train(

@@ -100,6 +100,10 @@ def test_missing_parts_are_named():
     del without["translator"]
     with pytest.raises(config.ConfigError, match=r"config.translator is missing; method 'transfer' needs it"):
         config.parse(without)
+    without = transfer.get_config("look").to_dict() | {"label_frac": 0.1}
+    del without["adaptation"]
+    with pytest.raises(config.ConfigError, match=r"config.adaptation is missing; self-training beside labels"):
+        config.parse(without)
     without = transfer.get_config().to_dict()
     del without["seed"]
     with pytest.raises(config.ConfigError, match=r"config.seed is missing"):

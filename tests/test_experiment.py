@@ -231,6 +231,7 @@ def test_labels_of_the_target_enter_where_they_are_kept(tmp_path, tfds_dir):
     assert rows[-1]["segmentation_b"] > 0
     rows = [json.loads(line) for line in (tmp_path / "self_training" / "scalars.jsonl").read_text().splitlines()]
     assert "score" in rows[-1]  # on labels of the target's validation images, which count here
+    assert rows[-1]["epoch"] == tiny.experiment().adaptation.epochs  # as long as a baseline learns from them
 
 
 @pytest.mark.slow
