@@ -26,7 +26,8 @@ def get_config(preset: str = "paper") -> ConfigDict:
     del config.seed, config.label_frac  # a table has many
     config.method = "table2"
     config.protocol = "best" if "best" in preset else "paper"
-    config.methods = ("transfer", "fine_tuning", "from_scratch")
+    own = ("self_training",) if "best" in preset else ()  # M_A's self-training without a translation
+    config.methods = ("transfer", *own, "fine_tuning", "from_scratch")
     config.label_fracs = (0.0, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0)
     config.qualitative = ("heart", "clavicles")
     config.seeds = (0,)

@@ -14,7 +14,8 @@ from cxr_jax.plans import Convergence, Experiment, SegmenterTraining, Transfer, 
 from cxr_jax.typed import ConfigError
 
 BASELINES = ("fine_tuning", "from_scratch")  # the paper's
-METHODS = ("segmentation", "transfer", *BASELINES)
+TO_TARGET = ("transfer", "self_training", *BASELINES)
+METHODS = ("segmentation", *TO_TARGET)
 TABLES = ("table1", "table2")
 SCHEDULES = ("constant", "cosine")
 LOOKS = ("a", "b")
@@ -41,7 +42,8 @@ def check_values(experiment: Experiment) -> None:
     if experiment.critic is not None:
         within("config.critic.weight", experiment.critic.weight, 0, math.inf)
         within("config.critic.learning_rate", experiment.critic.learning_rate, 0, math.inf)
-    sections = {"transfer": ("translator", "discriminator", "transfer")} | dict.fromkeys(BASELINES, ("adaptation",))
+    sections = {"transfer": ("translator", "discriminator", "transfer"), "self_training": ("self_training",)}
+    sections |= dict.fromkeys(BASELINES, ("adaptation",))
     for name in sections.get(experiment.method, ()):
         if getattr(experiment, name) is None:
             raise ConfigError(f"config.{name} is missing; method {experiment.method!r} needs it")
@@ -50,7 +52,8 @@ def check_values(experiment: Experiment) -> None:
     if experiment.adaptation is not None:
         _check_training("config.adaptation", experiment.adaptation)
     if experiment.self_training is not None:
-        _check_training("config.self_training", experiment.self_training, least_epochs=0)
+        least = int(experiment.method == "self_training")  # none leave the stage out of a transfer
+        _check_training("config.self_training", experiment.self_training, least_epochs=least)
     if experiment.method == "from_scratch" and experiment.label_frac == 0:
         raise ConfigError("config.label_frac must be above 0 for method 'from_scratch', which learns from labels alone")
     if experiment.method == "transfer":

@@ -59,7 +59,7 @@ def _table2(plain: dict[str, Any]) -> Table2:
     table = build(Table2, {name: plain[name] for name in own & set(plain)} | {"experiment": experiment}, "config")
     _check_grid(table, ("methods", "label_fracs", "seeds"))
     for method in table.methods:
-        checks.one_of("config.methods", method, ("transfer", *checks.BASELINES))
+        checks.one_of("config.methods", method, checks.TO_TARGET)
     if table.experiment.task in table.qualitative:
         raise ConfigError(f"config.qualitative must not name config.task, {table.experiment.task!r}, too")
     cells = table.experiments()

@@ -48,6 +48,8 @@ def train_together(runs: Sequence[Run], data_dir: str | None, manual_dir: str | 
         if method == "transfer":
             _transfer(runs, data, graph, segmenters)
             _self_train(runs, data)
+        elif method == "self_training":
+            _self_train(runs, data)
         elif method == "fine_tuning":
             _adapt(runs, data, segmenters)
     return [test(run, datum) for run, datum in zip(runs, data, strict=True)]
@@ -87,16 +89,16 @@ def _transfer(runs: Sequence[Run], data: Sequence[Data], graph: nnx.GraphDef, se
 
 
 def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
-    """Teach each transferred M_A the target's images by its own masks, beside labels: the target's, or the source's.
+    """Teach each M_A the target's images by its own masks, beside labels: the target's, or the source's.
 
     Without labels of the target the last epoch is taken: to agree with its masks of the validation images is no merit.
     """
     jobs = []
     for run, datum in zip(runs, data, strict=True):
         if run.experiment.trains_itself:
-            transferred = inference.restore(run.workdir / "transfer")
+            teacher = inference.restore(_untaught(run))
             target, split = self_training.taught(
-                transferred.tidy, datum.target, datum.target_split, datum.known(), datum.shape()
+                teacher.tidy, datum.target, datum.target_split, datum.known(), datum.shape()
             )
             self_training.record(run.workdir / "self_training", split, datum.known())
             trusted = run.experiment.label_frac > 0
@@ -108,13 +110,18 @@ def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
                     target[split.validation],
                     splits.training_share(len(target)),
                     run.workdir,
-                    start=transferred.model["segmenter"],
+                    start=teacher.model["segmenter"] if run.experiment.method == "transfer" else teacher.model,
                     trusted=trusted,
                     partly=partly,
                 )
             )
     if jobs:
         segmentation.self_train(jobs)
+
+
+def _untaught(run: Run) -> Path:
+    """Return the folder of the stage whose M_A teaches itself: transferred, or as it is."""
+    return run.workdir / "transfer" if run.experiment.method == "transfer" else run.origin.workdir / "pretraining"
 
 
 def _adapt(runs: Sequence[Run], data: Sequence[Data], segmenters: Sequence[Any]) -> None:
@@ -165,8 +172,8 @@ def test(run: Run, data: Data) -> dict[str, Any]:
         tests["source"] = segmenter, data.source[data.source_split.test]
         if data.target is not None:
             tests["source_only"] = segmenter, data.target[data.target_split.test]
-    if run.experiment.trains_itself:
-        tests["before_self_training"] = run.workdir / "transfer", data.target[data.target_split.test]
+    if run.experiment.method == "transfer" and run.experiment.trains_itself:
+        tests["before_self_training"] = _untaught(run), data.target[data.target_split.test]
     if run.experiment.method != "segmentation":
         tests[run.experiment.method] = run.outcome, data.target[data.target_split.test]
     about = {
@@ -179,5 +186,6 @@ def test(run: Run, data: Data) -> dict[str, Any]:
     if run.experiment.method == "transfer":
         about |= convergence.recorded(run.warm_origin.workdir / "warmup", run.workdir / "transfer")
         about["polarity"] = kept(run.warm_origin.workdir / polarity.FILE)
+    if run.experiment.method == "transfer" or run.experiment.trains_itself:
         about["masks_learned_from"] = kept(run.workdir / "self_training" / self_training.FILE)
     return results.write(run.experiment, tests, data.shape(), about, run.stages, run.workdir)

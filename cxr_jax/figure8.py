@@ -16,7 +16,12 @@ from cxr_jax.rows import Row
 from cxr_jax.statistics import bootstrap_interval
 
 TEST_IMAGES = 28  # a fifth of Montgomery
-COLOURS = {"transfer": "tab:blue", "fine_tuning": "tab:orange", "from_scratch": "tab:green"}
+COLOURS = {
+    "transfer": "tab:blue",
+    "self_training": "tab:purple",
+    "fine_tuning": "tab:orange",
+    "from_scratch": "tab:green",
+}
 
 Curve = dict[float, tuple[float, float, float]]  # share of labels to mean, low and high end of the interval, percent
 
@@ -63,7 +68,7 @@ def published() -> dict[str, Curve]:
             if method in cells
             for mean, deviation in [cells[method]]
         }
-        for method in METHODS
+        for method in dict.fromkeys(method for cells in TABLE2.values() for method in cells)
     }
 
 

@@ -86,7 +86,7 @@ class Experiment:
     discriminator: Mapping[str, Any] | None = None
     transfer: Transfer | None = None
     adaptation: SegmenterTraining | None = None  # of a baseline, on the target's labels: fine-tuning, from scratch
-    self_training: SegmenterTraining | None = None  # of M_A after a transfer, on its own masks and the source's labels
+    self_training: SegmenterTraining | None = None  # of M_A on its own masks of the target
     source_dir: str | None = None  # the folder of a source, and
     target_dir: str | None = None  # that of a target, that is a `radiograph_folder`
     precision: str = "float32"  # in which networks compute; their weights and statistics always have 32 bits
@@ -97,9 +97,9 @@ class Experiment:
         """The name of the stage whose model is the outcome."""
         if self.method in ("fine_tuning", "from_scratch") and not self.is_source_only:
             return "adaptation"
-        if self.method == "transfer":
-            return "self_training" if self.trains_itself else "transfer"
-        return "pretraining"
+        if self.trains_itself:
+            return "self_training"
+        return "transfer" if self.method == "transfer" else "pretraining"
 
     @property
     def is_source_only(self) -> bool:
@@ -108,8 +108,8 @@ class Experiment:
 
     @property
     def trains_itself(self) -> bool:
-        """Whether M_A learns on its own masks after the transfer."""
-        return self.method == "transfer" and self.self_training is not None
+        """Whether M_A learns on its own masks of the target, after the transfer or without one."""
+        return self.method in ("transfer", "self_training") and self.self_training is not None
 
     def settings(self, stage: str) -> SegmenterTraining | Transfer | None:
         """Return how a stage trains; beside labels of the target, self-training goes as the baselines on them do."""

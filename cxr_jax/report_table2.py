@@ -7,7 +7,12 @@ from cxr_jax.rows import MADE, Row, Table, markdown_table, with_spread
 from cxr_jax.statistics import holm
 
 PAPERS = "transfer, munit"  # the column of the paper's own transfer
-METHODS = {"transfer": "transfer", "fine_tuning": "fine-tuning", "from_scratch": "from scratch"}
+METHODS = {
+    "transfer": "transfer",
+    "self_training": "self-training alone",
+    "fine_tuning": "fine-tuning",
+    "from_scratch": "from scratch",
+}
 SETTING = ("source", "target", "task", "protocol", "image_size", "seed", "segmenter")
 ROWS = Table(
     name="table2",
@@ -94,7 +99,7 @@ def gains(rows: Sequence[Row]) -> list[Mapping]:
         for share, cells in sorted(shares.items()):
             for name, row in cells.items():
                 if row["method"] == "transfer":
-                    for other in set(cells) & {METHODS["fine_tuning"], METHODS["from_scratch"]}:
+                    for other in set(cells) & (set(METHODS.values()) - {METHODS["transfer"]}):
                         pairs.setdefault((name, other), []).append((share, row, cells[other]))
         for (name, other), shared in sorted(pairs.items()):
             tests = [ROWS.compare(row, baseline) for _, row, baseline in shared]

@@ -26,6 +26,7 @@ TITLES = {
     "source_only": "M_A on the target",
     "before_self_training": "before self-training",
     "transfer": "transfer",
+    "self_training": "self-training alone",
     "fine_tuning": "fine-tuning",
     "from_scratch": "from scratch",
 }

@@ -1,6 +1,6 @@
-"""Which of the target's images M_A may teach itself: those whose masks, as the transfer drew them, can be the organ.
+"""Which of the target's images M_A may teach itself: those whose masks, as it drew them before, can be the organ.
 
-The paper has no such stage. It needs no label either: what the transfer does well in most images teaches the rest.
+The paper has no such stage. It needs no label either: what M_A does well in most images teaches the rest.
 While M_A learns, its averaged weights draw these masks anew (`cxr_jax.segmentation`).
 """
 

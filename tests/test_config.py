@@ -100,6 +100,8 @@ def test_missing_parts_are_named():
     del without["translator"]
     with pytest.raises(config.ConfigError, match=r"config.translator is missing; method 'transfer' needs it"):
         config.parse(without)
+    with pytest.raises(config.ConfigError, match=r"config.self_training.epochs must be in \[1, inf\], found 0"):
+        config.parse(transfer.get_config().to_dict() | {"method": "self_training"})
     without = transfer.get_config("look").to_dict() | {"label_frac": 0.1}
     del without["adaptation"]
     with pytest.raises(config.ConfigError, match=r"config.adaptation is missing; self-training beside labels"):

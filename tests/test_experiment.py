@@ -411,3 +411,18 @@ def test_an_epoch_sees_a_chunk_and_no_label(tfds_dir):
     assert found.a is pools.a
     assert not found.b_masks.any()
     assert not found.b_labelled.any()
+
+
+def test_self_training_without_a_transfer_goes_on_from_the_segmenter(finished, tmp_path, tfds_dir):
+    transferred, _ = finished
+    shutil.copytree(transferred / "pretraining", tmp_path / "pretraining")
+    results = experiment.train(tiny.experiment(method="self_training"), tmp_path, tfds_dir, None)
+    assert set(results["test"]) == {"source", "source_only", "self_training"}
+    assert results["test"]["self_training"] != results["test"]["source_only"]
+    assert results["masks_learned_from"]["labels"] == 0 < results["masks_learned_from"]["own"]
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"pretraining", "self_training", "overlays"}
+    shown = inference.restore(tmp_path)
+    assert shown.epoch == results["epochs"]["self_training"] == 2
+    assert experiment.evaluate(tiny.experiment(method="self_training"), tmp_path, tfds_dir, None) == results | {
+        "command": results["command"]
+    }

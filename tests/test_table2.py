@@ -50,7 +50,8 @@ def test_presets_are_the_grid_of_the_paper(preset):
     assert table.protocol == ("best" if "best" in preset else "paper")
     if preset != "phantom":
         assert table.label_fracs == (0.0, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0)
-        assert len(table.experiments()) == 3 * 8 - 1 + 2
+        assert len(table.experiments()) == len(table.methods) * 8 - 1 + 2
+        assert ("self_training" in table.methods) == ("best" in preset)
         assert table.experiments()["seed0/heart"].label_frac == 0
         assert "seed0/from_scratch_0" not in table.experiments()
         assert table.experiments()["seed0/fine_tuning_1.25"].label_frac == 0.0125
@@ -62,13 +63,14 @@ def test_presets_are_the_grid_of_the_paper(preset):
     [
         (
             {"methods": ("transfer", "magic")},
-            "config.methods must be one of transfer, fine_tuning, from_scratch; found",
+            "config.methods must be one of transfer, self_training, fine_tuning, from_scratch; found",
         ),
         ({"label_fracs": (0.0, 1.5)}, r"config.label_frac must be in \[0, 1\], found 1.5"),
         ({"label_fracs": (0.1, 0.1)}, "config.label_fracs must name at least one, and each once"),
         ({"seeds": ()}, "config.seeds must name at least one"),
         ({"together": 0}, "config.together must be in"),
         ({"adaptation": None}, "config.adaptation is missing; method 'fine_tuning' needs it"),
+        ({"methods": ("self_training",)}, "config.self_training is missing; method 'self_training' needs it"),
         ({"colour": 1}, "config.colour is unknown"),
         (
             {"methods": ("from_scratch",), "label_fracs": (0.0,)},
