@@ -2,7 +2,7 @@
 
 `:augmented` adds augmentation, a cosine schedule and averaged weights, which the paper does not have. `:small` and
 `:small_augmented` are the same for two CPU cores: 128x128, narrow networks, fewer epochs; `:phantom` runs in two
-minutes on procedural radiographs.
+minutes on procedural radiographs. `:look` and `:small_look` are the M_A of the transfers of that name: the paper's.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,7 @@
 """Table II (paper, section VI-B): transfer, fine-tuning and training from scratch at each share of B's labels.
 
-`:paper` is the paper's protocol and the default; `:best` is the `augmented` of `configs/transfer.py`. `:small` and
+`:paper` is the paper's protocol and the default; `:best` is the `augmented` of `configs/transfer.py`, and has M_A's
+self-training without a transfer beside it. `:small` and
 `:small_best` are the same for two CPU cores, at 128x128 with narrow networks; `:phantom` has a few cells on procedural
 radiographs.
 """

@@ -46,14 +46,16 @@ def check_values(experiment: Experiment) -> None:
     sections |= dict.fromkeys(BASELINES, ("adaptation",))
     for name in sections.get(experiment.method, ()):
         if getattr(experiment, name) is None:
-            raise ConfigError(f"config.{name} is missing; method {experiment.method!r} needs it")
-    if experiment.trains_itself and experiment.settings("self_training") is None:
+            missing = "is missing or has no epochs" if name == "self_training" else "is missing"
+            raise ConfigError(f"config.{name} {missing}; method {experiment.method!r} needs it")
+    if experiment.trains_itself and experiment.label_frac > 0 and experiment.adaptation is None:
         raise ConfigError("config.adaptation is missing; self-training beside labels of the target goes by it")
     if experiment.adaptation is not None:
         _check_training("config.adaptation", experiment.adaptation)
     if experiment.self_training is not None:
         least = int(experiment.method == "self_training")  # none leave the stage out of a transfer
         _check_training("config.self_training", experiment.self_training, least_epochs=least)
+        within("config.self_training.batch_size", experiment.self_training.batch_size, 2, math.inf)  # half has labels
     if experiment.method == "from_scratch" and experiment.label_frac == 0:
         raise ConfigError("config.label_frac must be above 0 for method 'from_scratch', which learns from labels alone")
     if experiment.method == "transfer":

@@ -33,7 +33,7 @@ def train(experiment: plans.Experiment, workdir: Path, data_dir: str | None, man
 def train_together(runs: Sequence[Run], data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
     """Do the same for several runs of one method, whose models learn together.
 
-    They may differ in seed and share of labels, and segmenters alone in task and fold too.
+    They may differ in seed and share of labels, where all have some or none, and segmenters alone in task and fold too.
     """
     for run in runs:
         require_own(run)
@@ -107,7 +107,7 @@ def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
                 segmentation.Job(
                     run.experiment,
                     partly.with_masks() if trusted else datum.source[datum.source_split.train],
-                    target[split.validation],
+                    datum.target[datum.judges()] if trusted else target[split.validation],
                     splits.training_share(len(target)),
                     run.workdir,
                     start=teacher.model["segmenter"] if run.experiment.method == "transfer" else teacher.model,
@@ -180,7 +180,7 @@ def test(run: Run, data: Data) -> dict[str, Any]:
         "data": {part.name: part.fingerprint() for part in (data.source, data.target) if part is not None},
         "labelled_images": int(data.labelled.sum()),
     }
-    if data.stream is not None:
+    if data.stream is not None and run.experiment.method == "transfer":
         about["data"][data.stream.name] = data.stream.checksum
         about["streamed_images"] = len(data.stream)
     if run.experiment.method == "transfer":

@@ -85,7 +85,7 @@ class Experiment:
     translator: Mapping[str, Any] | None = None
     discriminator: Mapping[str, Any] | None = None
     transfer: Transfer | None = None
-    adaptation: SegmenterTraining | None = None  # of a baseline, on the target's labels: fine-tuning, from scratch
+    adaptation: SegmenterTraining | None = None  # to the target's labels: fine-tuning, from scratch
     self_training: SegmenterTraining | None = None  # of M_A on its own masks of the target
     source_dir: str | None = None  # the folder of a source, and
     target_dir: str | None = None  # that of a target, that is a `radiograph_folder`
@@ -112,8 +112,11 @@ class Experiment:
         return self.method in ("transfer", "self_training") and self.self_training is not None
 
     def settings(self, stage: str) -> SegmenterTraining | Transfer | None:
-        """Return how a stage trains; beside labels of the target, self-training goes as the baselines on them do."""
-        return getattr(self, "adaptation" if stage == "self_training" and self.label_frac > 0 else stage)
+        """Return how a stage trains; beside labels of the target, self-training is as long and fast as adaptation."""
+        if stage == "self_training" and self.label_frac > 0:
+            pace = {name: getattr(self.adaptation, name) for name in ("epochs", "learning_rate")}
+            return replace(self.self_training, **pace)
+        return getattr(self, stage)
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ class Table1:
 
 @dataclass(frozen=True)
 class Table2:
-    """The method and its baselines at every label fraction (paper, section VI-B): a grid of experiments."""
+    """The method and what it is compared with, at every label fraction (paper, section VI-B): a grid of experiments."""
 
     method: str
     protocol: str

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr_jax import figure7, figure8, report_benchmarks, report_shipped, report_table1, report_table2, results
+from cxr_jax import checks, figure7, figure8, report_benchmarks, report_shipped, report_table1, report_table2, results
 from cxr_jax.rows import RowsError, markdown_table, with_spread
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +24,7 @@ COLUMNS = {
     "M_A on the source": ("source", "jaccard"),
     "M_A on the target": ("source_only", "jaccard"),
     "before self-training": ("before_self_training", "jaccard"),
-    "transfer": ("transfer", "jaccard"),
+    **{results.TITLES[method]: (method, "jaccard") for method in checks.TO_TARGET},
 }
 TIDIED = {f"{name}, tidied": (part, "jaccard_tidied") for name, (part, _) in list(COLUMNS.items())[1:]}
 # The runs that the README shows.
@@ -93,8 +93,13 @@ def _read(path: Path) -> dict[str, Any]:
 def table(runs: Sequence[dict[str, Any]], columns: Mapping[str, tuple[str, str]]) -> str:
     """Return the Markdown table of runs: mean and standard deviation over test images, in percent.
 
-    `columns` says by title which test and metric it is of.
+    `columns` says by title which test and metric it is of; one that no run has is left out.
     """
+    columns = {
+        title: (part, metric)
+        for title, (part, metric) in columns.items()
+        if any(metric in run["test"].get(part, {}) for run in runs)
+    }
     head = ["run", "task", "source to target", "labels", "size", *columns]
     lines = []
     for row in runs:

@@ -39,7 +39,7 @@ def markdown(rows: Sequence[Row]) -> str:
     labelled = [row for row in rows if row["jaccard"]]
     parts = [
         markdown_table(["protocol", "size", "labels", "images", *_columns(labelled)], _lines(labelled)),
-        "Transfer less its baselines on the same test images (Wilcoxon's signed ranks, Holm's correction over shares):",
+        "Transfer less other methods on the same test images (Wilcoxon's signed ranks, Holm's correction over shares):",
         _gains(labelled),
         "How many seeds converged by themselves, and with restarts (told without labels, `cxr_jax/convergence.py`):",
         _stability(rows),
@@ -50,7 +50,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def settings(rows: Sequence[Row]) -> dict[Setting, dict[float, dict[str, Row]]]:
-    """Return the rows by setting, share of labels and column: a baseline's name, or transfer with its backend."""
+    """Return the rows by setting, share of labels and column: its method, a transfer's with its backend."""
     found = {}
     for row in sorted(rows, key=ROWS.key):
         setting = tuple(row[name] for name in SETTING)
@@ -88,7 +88,7 @@ def _score(row: Row | None) -> str:
 
 
 def gains(rows: Sequence[Row]) -> list[Mapping]:
-    """Return a paired test of transfer and each baseline for every setting and share of labels.
+    """Return a paired test of transfer and each other method for every setting and share of labels.
 
     The p-values are Holm's, over the shares of one pair of methods in one setting. Raises `RowsError` where the test
     images differ.

@@ -8,6 +8,13 @@ from cxr_jax import config, plans, results
 from cxr_jax.datasets import Data
 
 LEARNED_FROM = "data.json"
+STAGES = {  # that lead to a method's outcome, where it has them
+    "segmentation": ("pretraining",),
+    "transfer": ("pretraining", "warmup", "transfer", "self_training"),
+    "self_training": ("pretraining", "self_training"),
+    "fine_tuning": ("pretraining", "adaptation"),
+    "from_scratch": ("adaptation",),
+}
 
 
 class WorkdirError(ValueError):
@@ -43,10 +50,9 @@ class Run(NamedTuple):
     @property
     def stages(self) -> dict[str, Path]:
         """The folders of the stages that led to this run's outcome, by name."""
-        own = ("transfer", "self_training", "adaptation")
-        folders = {"pretraining": self.origin.workdir, "warmup": self.warm_origin.workdir}
-        folders |= dict.fromkeys(own, self.workdir)
-        return {name: path for name, folder in folders.items() if (path := folder / name).is_dir()}
+        shared = {"pretraining": self.origin.workdir, "warmup": self.warm_origin.workdir}
+        folders = {name: shared.get(name, self.workdir) / name for name in STAGES[self.experiment.method]}
+        return {name: path for name, path in folders.items() if path.is_dir()}
 
     @property
     def outcome(self) -> Path:

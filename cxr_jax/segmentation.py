@@ -86,7 +86,7 @@ def adapt(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
 
 
 def self_train(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
-    """Train M_A of each job, after its transfer, on labels and on masks that its own average draws (a mean teacher)."""
+    """Train M_A of each job on labels and on masks that its own average draws of the target (a mean teacher)."""
     return _train("self_training", jobs[0].experiment.settings("self_training"), None, jobs)
 
 
@@ -95,7 +95,8 @@ def _train(
 ) -> tuple[nnx.GraphDef, list[Trained]]:
     """Train a segmenter for each job, together; the epoch with the best validation Jaccard is kept, if that is trusted.
 
-    The experiments may differ in seed, task, fold and labels alone; their epochs are equally long.
+    The experiments may differ in seed, task, fold and share of labels alone, where all have some or none; their epochs
+    are equally long.
     """
     epoch = max(1, jobs[0].epoch // settings.batch_size)
     networks, states = zip(*(_start(job, name, settings, critic, epoch) for job in jobs), strict=True)

@@ -27,8 +27,8 @@ def taught(
     """Return the target with masks to learn from, and those rows of the split that have one; no test image has.
 
     Where `labelled`, an image keeps its label. Any other gets the mask that `draw` makes of it, if that has the
-    `shape` of the source's masks. Where hardly any has, all are taken, and the log says so: M_A then stays what it is,
-    while the few would draw it to themselves. The masks drawn here choose the images and judge the epochs; while M_A
+    `shape` of the source's masks. Where hardly any has, all are taken, and the log says so: the few would draw M_A to
+    themselves. The masks drawn here choose the images and judge the epochs; while M_A
     learns, others take their place.
     """
     masks = np.zeros_like(target.images)

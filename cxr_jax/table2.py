@@ -1,4 +1,4 @@
-"""Table II: transfer, fine-tuning and training from scratch at each share of the target's labels, as one grid."""
+"""Table II: transfer and what it is compared with at each share of the target's labels, as one grid."""
 
 import json
 from pathlib import Path

@@ -102,7 +102,14 @@ def test_missing_parts_are_named():
         config.parse(without)
     with pytest.raises(config.ConfigError, match=r"config.self_training.epochs must be in \[1, inf\], found 0"):
         config.parse(transfer.get_config().to_dict() | {"method": "self_training"})
-    without = transfer.get_config("look").to_dict() | {"label_frac": 0.1}
+    look = transfer.get_config("look").to_dict() | {"label_frac": 0.1}
+    beside_labels = config.parse(look).settings("self_training")
+    assert (beside_labels.epochs, beside_labels.learning_rate) == (150, config.parse(look).adaptation.learning_rate)
+    assert (beside_labels.average, beside_labels.schedule) == (0.99, "cosine")  # it stays a mean teacher
+    assert config.parse(look | {"label_frac": 0.0}).settings("self_training").epochs == 20
+    with pytest.raises(config.ConfigError, match=r"config.self_training.batch_size must be in \[2, inf\], found 1"):
+        config.parse(look | {"self_training": look["self_training"] | {"batch_size": 1}})
+    without = dict(look)
     del without["adaptation"]
     with pytest.raises(config.ConfigError, match=r"config.adaptation is missing; self-training beside labels"):
         config.parse(without)

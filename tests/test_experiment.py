@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -312,6 +313,22 @@ def test_a_share_of_the_labels_is_one_of_those_that_are_there(tmp_path, tfds_dir
     whole = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS)
     for part, other in zip(datasets.load(folder_experiment(whole), tfds_dir, None).target_split, split, strict=True):
         np.testing.assert_array_equal(part, other)
+
+
+def test_labels_alone_choose_the_epoch_of_self_training_where_there_are_some(tmp_path, tfds_dir, monkeypatch):
+    folder = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS, unmasked=range(0, 20, 3))
+    setting = folder_experiment(folder, method="self_training", label_frac=1.0)
+    data, jobs = datasets.load(setting, tfds_dir, None), []
+    monkeypatch.setattr(segmentation, "self_train", jobs.extend)
+    segmenter = SimpleNamespace(tidy=lambda images: images > 127, model=None)
+    monkeypatch.setattr(inference, "restore", lambda folder: segmenter)
+    experiment._self_train([runs.Run(setting, tmp_path / "run")], [data])
+    (job,) = jobs
+    judges = data.target[data.judges()]
+    assert 0 < len(judges) < len(data.target_split.validation)
+    assert list(job.validation.ids) == list(judges.ids)
+    np.testing.assert_array_equal(job.validation.masks, judges.masks)
+    assert job.trusted
 
 
 def test_labels_must_train_and_choose_the_epoch(tmp_path, tfds_dir):

@@ -35,7 +35,12 @@ def test_table_has_a_row_a_run(tmp_path):
     (tmp_path / "results.json").unlink()
     rows = report.read_results(tmp_path)
     last = report.table(rows, report.COLUMNS).splitlines()[-1]
-    assert "| 1.25 % | 128 | - | - | - | 93.46 ± 2.35 |" in last
+    assert last.endswith("| 1.25 % | 128 | 93.46 ± 2.35 |")
+    other = ROW | {"name": "two", "test": {"source_only": ROW["test"]["transfer"]}}
+    both = report.table([*rows, other], report.COLUMNS).splitlines()
+    assert both[0].endswith("| M_A on the target | transfer |")  # columns that some run has
+    assert both[2].endswith("| 128 | - | 93.46 ± 2.35 |")
+    assert both[3].endswith("| 128 | 93.46 ± 2.35 | - |")
     assert (
         report.insert("a\n<!-- x: python -m cxr_jax.report -->\nold\n<!-- end of x -->\nb", "x", "new")
         == "a\n<!-- x: python -m cxr_jax.report -->\nnew\n<!-- end of x -->\nb"

@@ -70,7 +70,10 @@ def test_presets_are_the_grid_of_the_paper(preset):
         ({"seeds": ()}, "config.seeds must name at least one"),
         ({"together": 0}, "config.together must be in"),
         ({"adaptation": None}, "config.adaptation is missing; method 'fine_tuning' needs it"),
-        ({"methods": ("self_training",)}, "config.self_training is missing; method 'self_training' needs it"),
+        (
+            {"methods": ("self_training",)},
+            "config.self_training is missing or has no epochs; method 'self_training' needs it",
+        ),
         ({"colour": 1}, "config.colour is unknown"),
         (
             {"methods": ("from_scratch",), "label_fracs": (0.0,)},

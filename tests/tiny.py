@@ -29,7 +29,7 @@ def experiment(**changes) -> plans.Experiment:
     plain.pretraining.update(epochs=2, batch_size=16)
     plain.transfer.update(warmup_epochs=1, epochs=2, batch_size=16)
     plain.transfer.convergence.restarts = 0
-    plain.self_training.update(epochs=2, batch_size=16)
+    plain.self_training.update(epochs=2, batch_size=16, average=0.9)
     plain.adaptation.update(epochs=3, batch_size=16)
     for path, value in changes.items():
         *parents, last = path.split("__")
