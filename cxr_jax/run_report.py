@@ -46,7 +46,7 @@ def write(
     """Write the report of a run with these `results`.
 
     `stages` are the folders of its stages by name, whose logs and pictures are shown; `tests` the test images of each
-    model by its title, which are shown from the worst to the best by Jaccard.
+    model by its title, which are shown from the worst to the best by Jaccard, those without labels after them.
     """
     page = _template().render(
         title=title,
@@ -73,7 +73,7 @@ def _stage(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _test(name: str, cases: Sequence[Case]) -> dict[str, Any]:
-    ordered = sorted(cases, key=lambda case: case.scores.get("jaccard", float(case.plausible)))
+    ordered = sorted(cases, key=lambda case: ("jaccard" not in case.scores, case.scores.get("jaccard", case.plausible)))
     metrics = list(dict.fromkeys(metric for case in ordered for metric in case.scores))
     return {
         "name": name,

@@ -43,6 +43,7 @@ def report(tmp_path):
     tests = {
         "transfer": [case("good", 95.0), case("bad", 12.0, plausible=False), case("fair", 60.0)],
         "no labels": [case("sane", None), case("strange", None, plausible=False)],
+        "some labels": [case("unknown", None), case("known", 50.0), case("odd", None, plausible=False)],
     }
     path = tmp_path / "report.html"
     run_report.write(path, "a & b", "a -> b", RESULTS, {"warmup": tmp_path / "warmup"}, tests)
@@ -59,9 +60,9 @@ def test_it_holds_all_that_was_given_and_refers_to_nothing_outside(report):
     assert json.dumps(RESULTS["config"], indent=1).replace('"', "&#34;") in page
 
 
-def test_images_come_from_the_worst_to_the_best_and_implausible_ones_first_without_labels(report):
-    names = re.findall(r'alt="(good|bad|fair|sane|strange)"', report.read_text())
-    assert names == ["bad", "fair", "good", "strange", "sane"]
+def test_images_come_from_the_worst_to_the_best_and_then_those_without_labels(report):
+    names = re.findall(r'alt="(good|bad|fair|sane|strange|known|odd|unknown)"', report.read_text())
+    assert names == ["bad", "fair", "good", "strange", "sane", "known", "odd", "unknown"]
 
 
 def test_the_same_run_has_the_same_report(report, tmp_path):
