@@ -1,12 +1,13 @@
 """Orbax: save, resume, and restore a model alone. Nothing else in the project touches checkpoint files.
 
 A checkpoint of an epoch holds three items: `model` (what inference needs), `training` (what resuming needs)
-and `about` (config, score, checksums).
+and `about` (what made it, score, checksums).
 """
 
 import errno
 import shutil
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ class CheckpointError(RuntimeError):
 class Checkpoints:
     """The checkpoints of one training stage: the latest two, from which it resumes, and the best."""
 
-    def __init__(self, directory: Path, config: dict[str, Any]):
-        """Open `directory`, which is made if need be, for a run with `config`."""
+    def __init__(self, directory: Path, about: Mapping[str, Any]):
+        """Open `directory`, which is made if need be; every checkpoint says `about` itself what made it."""
         self._directory = directory
-        self._config = config
+        self._about = about
         directory.mkdir(parents=True, exist_ok=True)
         keep = preservation_policy.AnyPreservationPolicy(
             [
@@ -47,7 +48,7 @@ class Checkpoints:
         """Save an epoch while training goes on; `score` decides which is the best. Copies are taken at once."""
         model, training = to_host(model), to_host(training)
         self._require_space(model, training)
-        about = {"config": self._config, "epoch": epoch, "score": score}
+        about = {**self._about, "epoch": epoch, "score": score}
         about |= {"model": checksum(model), "training": checksum(training)}
         try:
             self._manager.save(
@@ -131,7 +132,7 @@ def best_epoch(directory: Path) -> int:
 
 
 def read_about(checkpoint: Path) -> dict[str, Any]:
-    """Return config, epoch, score and checksums of one checkpoint."""
+    """Return what made one checkpoint, its epoch, score and checksums."""
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
             return reader.restore(checkpoint.resolve() / "about")

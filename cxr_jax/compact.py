@@ -6,7 +6,8 @@ That is how weights are shipped. The file is NumPy's npz, read without pickles, 
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cxr_jax.checkpoints import CheckpointError
 SUFFIX = ".npz"
 ABOUT = "about"
 SCALE = " scale"  # ends the name of what a kernel's 8-bit numbers are multiplied by
+MAX_BYTES = 2**30  # of a file's arrays; the largest network of this project has an eighth of that
 
 Tree = Any
 
@@ -36,26 +38,56 @@ def write(path: Path, model: Tree, about: Mapping[str, Any]) -> None:
 
 def read_about(path: Path) -> dict[str, Any]:
     """Return what was written beside a model; raise `CheckpointError` where the file is none, or damaged."""
-    return json.loads(_read(path)[ABOUT].tobytes())
+    with _refusal(path):
+        return dict(json.loads(_read(path)[ABOUT].tobytes()))
 
 
 def restore_model(path: Path, like: Tree) -> Tree:
-    """Return a model; `like` gives structure, shapes and types (arrays or `jax.eval_shape`'s)."""
-    arrays, shapes = _read(path), _named(like)
-    found, expected = {name for name in arrays if name != ABOUT and not name.endswith(SCALE)}, set(shapes)
-    if found != expected or any(arrays[name].shape != shapes[name].shape for name in shapes):
-        raise CheckpointError(f"{path} holds a model of another architecture than its config says: it is damaged")
-    leaves = [(arrays[name] * arrays.get(name + SCALE, 1)).astype(leaf.dtype) for name, leaf in shapes.items()]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+    """Return a model; `like` gives structure, shapes and types (arrays or `jax.eval_shape`'s).
+
+    Raises `CheckpointError` as `read_about` does, and for a model that is not `like` that.
+    """
+    with _refusal(path):
+        arrays, shapes = _read(path), _named(like)
+        found = {name: array.shape for name, array in arrays.items() if name != ABOUT and not name.endswith(SCALE)}
+        if found != {name: leaf.shape for name, leaf in shapes.items()}:
+            raise CheckpointError(f"{path} holds a model of another architecture than its config says: fetch it anew")
+        leaves = [_unpacked(arrays[name], arrays.get(name + SCALE)).astype(leaf.dtype) for name, leaf in shapes.items()]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+@contextmanager
+def _refusal(path: Path) -> Iterator[None]:
+    """Make whatever goes wrong with a file one `CheckpointError`: its bytes are not trusted."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # zipfile, zlib, NumPy and json raise many kinds
+        raise CheckpointError(
+            f"{path} is missing, unreadable, damaged or another kind of file: expected a model as this project ships "
+            "it (cxr_jax/weights); fetch it anew, or name the work directory of a run"
+        ) from error
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        expected = "expected a model as this project ships it"
-        raise CheckpointError(f"{path} is missing or damaged ({error}); {expected}") from error
+    """Return a file's arrays by name; their sizes, and that they are deflated, are known before any is unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        size = sum(entry.file_size for entry in entries)
+        if size > MAX_BYTES:
+            raise CheckpointError(
+                f"{path} unpacks to {size} bytes: expected a model of at most {MAX_BYTES}; do not use it"
+            )
+        if any(entry.compress_type != zipfile.ZIP_DEFLATED for entry in entries):  # no other is unpacked in pieces
+            raise zipfile.BadZipFile("expected deflated entries")
+        return {entry.filename.removesuffix(".npy"): _array(archive, entry) for entry in entries}
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    """Return an array of an archive; no more is unpacked than the archive says that there is."""
+    with archive.open(entry) as file:
+        return np.lib.format.read_array(io.BytesIO(file.read(entry.file_size)), allow_pickle=False)
 
 
 def _named(tree: Tree) -> dict[str, Any]:
@@ -68,3 +100,7 @@ def _packed(name: str, array: Shaped[np.ndarray, "..."]) -> dict[str, Shaped[np.
         return {name: array}
     scale = np.abs(array).max(axis=tuple(range(array.ndim - 1))) / 127
     return {name: np.rint(array / np.where(scale > 0, scale, 1)).astype(np.int8), name + SCALE: scale}
+
+
+def _unpacked(array: Shaped[np.ndarray, "..."], scale: Shaped[np.ndarray, "..."] | None) -> Shaped[np.ndarray, "..."]:
+    return array if scale is None else array * np.broadcast_to(scale, array.shape)

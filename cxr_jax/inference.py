@@ -32,7 +32,7 @@ class Predictor:
 
     `predict` maps prepared images (uint8 `b s s 1`, as `cxr_jax.data.radiographs.load` makes them) to boolean
     masks, and `soften` to probabilities of the foreground; calling the predictor maps one radiograph of any size to a
-    mask of that size, `probability` to probabilities, and `masks` several radiographs to their masks.
+    mask of that size, `probability` to probabilities; `masks` and `probabilities` do that for many radiographs.
     """
 
     experiment: plans.Experiment
@@ -54,22 +54,29 @@ class Predictor:
         self, images: Iterable[np.ndarray], *, tidy: bool = False, batch: int = evaluation.BATCH_SIZE
     ) -> Iterator[Bool[np.ndarray, "h w"]]:
         """Yield the mask of each radiograph in turn, `batch` of them predicted at once; no more are held."""
-        for image, frame, found in self._predicted(images, self.tidy if tidy else self.predict, batch):
-            yield _at_own_size(found, image, frame) >= 0.5
+        for found in self._predicted(images, self.tidy if tidy else self.predict, batch):
+            yield found >= 0.5
 
     def probability(self, image: np.ndarray) -> Float[np.ndarray, "h w"]:
         """Return the probability of the foreground at each pixel of a radiograph; 0 in its black frame."""
-        ((image, frame, found),) = self._predicted([image], self.soften, 1)
-        return _at_own_size(found, image, frame)
+        return next(self.probabilities([image], batch=1))
 
-    def _predicted(self, images: Iterable[np.ndarray], predict: Callable, batch: int) -> Iterator[tuple]:
-        """Yield each image with its frame and what `predict` makes of it at the networks' size."""
+    def probabilities(
+        self, images: Iterable[np.ndarray], *, batch: int = evaluation.BATCH_SIZE
+    ) -> Iterator[Float[np.ndarray, "h w"]]:
+        """Yield the `probability` of each radiograph in turn, `batch` of them predicted at once; no more are held."""
+        return self._predicted(images, self.soften, batch)
+
+    def _predicted(
+        self, images: Iterable[np.ndarray], predict: Callable, batch: int
+    ) -> Iterator[Float[np.ndarray, "h w"]]:
+        """Yield what `predict` makes of each image, at the image's own size and 0 outside of its frame."""
         images = iter(images)
         while held := list(itertools.islice(images, batch)):
             frames, prepared = zip(*map(self._prepared, held), strict=True)
             filled = np.stack([*prepared, *[prepared[-1]] * (batch - len(held))])  # one shape is compiled once
             found = np.asarray(predict(filled), np.float32)[: len(held)]
-            yield from zip(held, frames, found[..., 0], strict=True)
+            yield from map(_at_own_size, found[..., 0], held, frames)
 
     def _prepared(self, image: np.ndarray) -> tuple[tuple[slice, slice], UInt8[np.ndarray, "s s 1"]]:
         """Return the frame of an image that the networks see, and that as they see it."""
@@ -92,22 +99,21 @@ def _at_own_size(
 def restore(directory: str | Path) -> Predictor:
     """Restore the best checkpoint of a work directory, of its latest stage that has one, or of a stage in it.
 
-    `directory` may also be a file of `cxr_jax.compact`. Architecture, sizes and preprocessing come from the checkpoint
-    itself. Raises `cxr_jax.checkpoints.CheckpointError` where there is none, or a damaged one.
+    `directory` may also be a file of `cxr_jax.compact`. Stage, architecture, sizes and preprocessing come from the
+    checkpoint itself. Raises `cxr_jax.checkpoints.CheckpointError` where there is none, a damaged one, or one that
+    draws no masks.
     """
     saved = _find(Path(directory), STAGES)
-    if saved.stage == TRANSLATOR:
-        raise checkpoints.CheckpointError(f"{directory} holds a translator: expected a model that draws masks")
     model, *uses = (_direct if saved.stage in segmentation.STREAMS else _translated)(saved)
     return Predictor(saved.experiment, saved.epoch, model, *(partial(use, model) for use in uses))
 
 
 def restore_translator(directory: str | Path) -> nnx.Module:
-    """Restore the translator of a work directory's transfer, or of that stage's folder: both domains' networks.
+    """Restore the translator of a work directory's transfer, of that stage's folder or of a file: both directions.
 
     They take and give images in [-1, 1] (`b s s 1`). Raises `cxr_jax.checkpoints.CheckpointError`.
     """
-    saved = _find(Path(directory), ("transfer",))
+    saved = _find(Path(directory), ("transfer", TRANSLATOR))
     section = saved.experiment.translator
     sizes = plans.network_sizes(section)
     graph, shapes = initialise(TRANSLATORS[section["name"]], None, saved.experiment.precision, **sizes)
@@ -127,38 +133,54 @@ class _Saved(NamedTuple):
 
 
 def _find(path: Path, names: Sequence[str]) -> _Saved:
-    """Return a file's model, or the best checkpoint of a stage, or of the first of the stages `names` that has one."""
+    """Return a file's model, or the best checkpoint of a stage, or of the first of the stages `names` that has one.
+
+    What a file or a stage's folder holds must be of one of `names`, too.
+    """
     if path.is_file():
-        about = compact.read_about(path)
-        return _Saved(about["stage"], about["epoch"], _parse(about, path), partial(compact.restore_model, path))
+        return _parse(compact.read_about(path), path, compact.restore_model, names)
     stages = [folder for folder in (path, *(path / name for name in names)) if _epochs(folder)]
     if not stages:
         raise checkpoints.CheckpointError(
             f"there is no checkpoint in {path}; expected a workdir of main.py, a folder of one of its "
             f"stages ({', '.join(names)}), or a model as this project ships it"
         )
-    folder = stages[0] / "checkpoints"
-    epoch = checkpoints.best_epoch(folder)
-    checkpoint = folder / str(epoch)
-    experiment = _parse(checkpoints.read_about(checkpoint), checkpoint)
-    last, epochs = max(_epochs(stages[0])), experiment.settings(stages[0].name).epochs
+    folder = stages[0]
+    checkpoint = folder / "checkpoints" / str(checkpoints.best_epoch(folder / "checkpoints"))
+    about = {"stage": folder.resolve().name} | checkpoints.read_about(checkpoint)  # older ones do not say it themselves
+    saved = _parse(about, checkpoint, checkpoints.restore_model, names)
+    last, epochs = max(_epochs(folder)), saved.experiment.settings(saved.stage).epochs
     if last < epochs:
-        logging.warning("%s has come to epoch %d of %d: this is not its outcome yet", stages[0], last, epochs)
-    return _Saved(stages[0].name, epoch, experiment, partial(checkpoints.restore_model, checkpoint))
+        logging.warning("%s has come to epoch %d of %d: this is not its outcome yet", folder, last, epochs)
+    return saved
 
 
 def _epochs(stage: Path) -> list[int]:
     return checkpoints.saved_epochs(stage / "checkpoints")
 
 
-def _parse(about: Mapping[str, Any], path: Path) -> plans.Experiment:
+def _parse(about: Mapping[str, Any], path: Path, restore: Callable, names: Sequence[str]) -> _Saved:
+    """Return what a checkpoint or a file says `about` itself, checked; `restore(path, shapes)` returns its model."""
+    missing = {"stage", "epoch", "config"} - set(about)
+    if missing:
+        raise checkpoints.CheckpointError(
+            f"{path} is damaged or foreign: expected a model with its stage, epoch and config, found no "
+            f"{', no '.join(sorted(missing))}; fetch it anew, or name another"
+        )
     try:
-        return config.parse(about["config"])
-    except config.ConfigError as error:
+        experiment = config.parse(about["config"])
+    except Exception as error:  # foreign values may fail in any check
         raise checkpoints.CheckpointError(
             f"checkpoint {path} is of another version of this project ({error}): restore it with the commit that "
             "its run's results.json names"
         ) from error
+    stage = about["stage"]
+    if stage not in names or getattr(experiment, stage) is None:
+        raise checkpoints.CheckpointError(
+            f"{path} holds a model of {stage!r}: expected one of {', '.join(names)}; name the folder of such a stage, "
+            "under its own name if it is older than this version, or a work directory that has one"
+        )
+    return _Saved(stage, about["epoch"], experiment, partial(restore, path))
 
 
 def _direct(saved: _Saved) -> tuple[Any, Callable, Callable]:

@@ -123,7 +123,7 @@ class _Run:
         """Open the member's folder and take up its latest checkpoint."""
         self.stage, self.member = stage, member
         directory = member.workdir / stage.name
-        self.checkpoints = Checkpoints(directory / "checkpoints", member.config)
+        self.checkpoints = Checkpoints(directory / "checkpoints", {"stage": stage.name, "config": member.config})
         self.epoch, self.state = self.checkpoints.resume(member.state)
         self.model_shape = jax.eval_shape(member.deploy, self.state)
         self.journal = Journal(directory, self.epoch)

@@ -7,7 +7,7 @@ import pydicom
 from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, generate_uid
 
 RAMP = np.add.outer(np.arange(12), np.arange(0, 200, 8)).astype(np.uint8)  # 12x25, rising to the lower right
 DEEP = RAMP.astype(np.uint16) * 300
@@ -52,3 +52,31 @@ def dicom(
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def deflated(content: bytes) -> bytes:
+    """Return an uncompressed DICOM file in the deflated syntax."""
+    dataset = pydicom.dcmread(io.BytesIO(content))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def mutated(content: bytes, generator: np.random.Generator) -> bytes:
+    """Return a file with some bytes changed, taken out, doubled or cut off."""
+    data = bytearray(content)
+    for _ in range(generator.integers(1, 6)):
+        at = int(generator.integers(len(data)))
+        kind = generator.integers(4)
+        if kind == 0:
+            data[at] = int(generator.integers(256))
+        elif kind == 1:
+            data[at : at + 4] = generator.bytes(4)
+        elif kind == 2:
+            del data[at : at + int(generator.integers(1, 20))]
+        else:
+            data[at:at] = data[at : at + int(generator.integers(1, 20))]
+        if len(data) < 2:
+            break
+    return bytes(data[: generator.integers(1, len(data) + 1)] if generator.random() < 0.2 else data)

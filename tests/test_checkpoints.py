@@ -56,6 +56,11 @@ def test_best_and_latest_are_kept(saved):
     store.close()
 
 
+def test_a_checkpoint_says_what_made_it(saved):
+    about = checkpoints.read_about(saved / "2")
+    assert {name: about[name] for name in ("seed", "epoch", "score")} == {"seed": 0, "epoch": 2, "score": 90.0}
+
+
 def test_what_is_being_written_is_no_checkpoint(saved):
     (saved / "6.orbax-checkpoint-tmp").mkdir()
     assert checkpoints.saved_epochs(saved) == [2, 4, 5]

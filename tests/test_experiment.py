@@ -216,6 +216,54 @@ def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
     assert segmenter.predict(np.zeros((1, 32, 32, 1), np.uint8)).shape == (1, 32, 32, 1)
 
 
+def test_many_radiographs_have_the_probabilities_of_each():
+    together = []
+
+    def soften(images):
+        together.append(len(images))
+        return images / np.float32(255)
+
+    model = inference.Predictor(tiny.experiment(), 0, None, soften, soften)
+    images = [np.random.default_rng(rows).random((rows, 50)) for rows in range(40, 45)]
+    found = list(model.probabilities(images, batch=2))
+    assert together == [2, 2, 2]
+    for image, probability in zip(images, found, strict=True):
+        assert probability.shape == image.shape
+        np.testing.assert_array_equal(probability, model.probability(image))
+
+
+def test_a_stage_is_told_by_its_checkpoint(finished, tmp_path, monkeypatch):
+    workdir, results = finished
+    shutil.copytree(workdir / "transfer", tmp_path / "mymodel")
+    for folder in (tmp_path, workdir / "transfer"):
+        monkeypatch.chdir(folder)
+        path = "mymodel" if folder == tmp_path else "."
+        assert inference.restore(path).epoch == results["epochs"]["before_self_training"]
+
+
+def test_an_older_checkpoint_is_of_the_stage_that_its_folder_is_named_after(finished, tmp_path, monkeypatch):
+    workdir, results = finished
+    shutil.copytree(workdir / "transfer", tmp_path / "mymodel")
+    read = checkpoints.read_about
+    monkeypatch.setattr(checkpoints, "read_about", lambda path: {k: v for k, v in read(path).items() if k != "stage"})
+    monkeypatch.chdir(workdir / "transfer")
+    assert inference.restore(".").epoch == results["epochs"]["before_self_training"]
+    with pytest.raises(checkpoints.CheckpointError, match=r"holds a model of 'mymodel': .* under its own name"):
+        inference.restore(tmp_path / "mymodel")
+
+
+@pytest.mark.parametrize(
+    ("restore", "stage", "expected"),
+    [
+        (inference.restore, "warmup", "self_training, transfer, adaptation, pretraining"),
+        (inference.restore_translator, "pretraining", "transfer, translator"),
+    ],
+)
+def test_a_stage_without_the_model_that_is_asked_for_is_refused(finished, restore, stage, expected):
+    with pytest.raises(checkpoints.CheckpointError, match=f"holds a model of '{stage}': expected one of {expected};"):
+        restore(finished[0] / stage)
+
+
 def test_a_model_that_is_not_yet_the_outcome_says_so(finished, tmp_path, caplog):
     shutil.copytree(finished[0] / "self_training", tmp_path / "self_training")
     inference.restore(tmp_path)

@@ -1,9 +1,11 @@
 """Models that leave their work directory: exported ones run without this project, shipped ones are small."""
 
 import dataclasses
+import io
 import json
 import subprocess
 import sys
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from cxr_jax import compact, experiment, exported, inference, segmentation, ship
+from cxr_jax import compact, config, experiment, exported, inference, segmentation, ship
 from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.models import SEGMENTERS
 from tests import tiny
@@ -105,7 +107,7 @@ def test_a_shipped_translator_translates_as_that_of_its_run(workdir, tmp_path):
     original, shipped = inference.restore_translator(workdir), inference.restore_translator(path)
     reference = original.reference(images, images)
     np.testing.assert_allclose(shipped.to_b(images, reference), original.to_b(images, reference), atol=0.05)
-    with pytest.raises(CheckpointError, match="holds a translator: expected a model that draws masks"):
+    with pytest.raises(CheckpointError, match=r"holds a model of 'translator': expected one of self_training, .*"):
         inference.restore(path)
 
 
@@ -134,15 +136,91 @@ def test_the_weights_that_ship_are_small_and_draw_masks_of_an_images_own_size():
         assert model(image, tidy=True).shape == image.shape
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", None])
+def npz(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def said(about: object) -> bytes:
+    return npz(about=np.frombuffer(json.dumps(about).encode(), np.uint8))
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+FOREIGN = {
+    "empty": b"",
+    "cut off": b"PK\x03\x04 cut off",
+    "text": b"no model",
+    "an array alone": npy(np.ones(3)),
+    "nothing said": npz(kernel=np.ones(3)),
+    "no JSON": npz(about=np.frombuffer(b"{", np.uint8)),
+    "no mapping": said(5),
+    "a pickle": npz(about=np.array([{"an": "object"}], dtype=object)),  # may hold code
+    "not deflated": npz(about=np.zeros(1, np.uint8)).replace(b"\x08\0", b"\x0e\0"),
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
 def test_a_damaged_or_foreign_file_is_refused(tmp_path, content):
     path = tmp_path / "lungs.npz"
-    if content is None:
-        np.savez(path, about=np.array([{"an": "object"}], dtype=object))  # needs a pickle, which may hold code
-    else:
-        path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="is missing or damaged"):
+    path.write_bytes(content)
+    with pytest.raises(
+        CheckpointError, match=r"damaged or another kind of file: expected .*; fetch it anew"
+    ) as refusal:
         inference.restore(path)
+    assert "pickle" not in str(refusal.value)
+
+
+UNADAPTED = config.to_json(dataclasses.replace(tiny.experiment(), adaptation=None))
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"epoch": 0, "config": {}}, "expected a model with its stage, epoch and config, found no stage;"),
+        ({"stage": "transfer", "epoch": 0, "config": 5}, "is of another version of this project"),
+        ({"stage": "adaptation", "epoch": 0, "config": UNADAPTED}, "holds a model of 'adaptation'"),
+    ],
+)
+def test_a_file_that_says_something_else_about_itself_is_refused(tmp_path, about, message):
+    path = tmp_path / "lungs.npz"
+    compact.write(path, {"a": np.ones(3, np.float32)}, about)
+    with pytest.raises(CheckpointError, match=message):
+        inference.restore(path)
+
+
+def test_a_file_is_bounded_before_it_is_unpacked(tmp_path, monkeypatch):
+    path, model = tmp_path / "lungs.npz", {"a": np.zeros(10**5, np.float32)}
+    compact.write(path, model, {})
+    assert path.stat().st_size < 2000
+    monkeypatch.setattr(zipfile.ZipFile, "open", None)
+    monkeypatch.setattr(compact, "MAX_BYTES", 10**5)
+    with pytest.raises(CheckpointError, match=r"unpacks to 400\d\d\d bytes: expected a model of at most 100000"):
+        compact.restore_model(path, model)
+
+
+def test_changed_bytes_never_change_a_model_or_raise_anything_else(tmp_path):
+    path, model = tmp_path / "lungs.npz", {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2)}
+    compact.write(path, model, {"stage": "pretraining"})
+    whole, expected = path.read_bytes(), compact.restore_model(path, model)
+    generator, refused = np.random.default_rng(0), 0
+    for count in [1, 8] * 200:
+        changed = bytearray(whole)
+        start = generator.integers(len(whole) - count)
+        changed[start : start + count] = generator.bytes(count)
+        path.write_bytes(changed)
+        try:
+            assert compact.read_about(path) == {"stage": "pretraining"}
+            for one, other in zip(*map(jax.tree.leaves, (compact.restore_model(path, model), expected)), strict=True):
+                np.testing.assert_array_equal(one, other)
+        except CheckpointError:
+            refused += 1
+    assert 200 < refused < 400  # what remains is in times and other things that nothing reads
 
 
 def test_a_model_of_another_architecture_is_refused(tmp_path):

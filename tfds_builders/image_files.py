@@ -1,5 +1,6 @@
 """Reading radiographs and masks, from folders or archives, with every fault named by its file."""
 
+import gzip
 import io
 import os
 import tarfile
@@ -8,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from re import IGNORECASE, fullmatch
 
@@ -17,7 +19,7 @@ from jaxtyping import Bool, Float, Int32, UInt8
 from PIL import Image, ImageOps
 
 MAX_FILE_BYTES = 128 * 2**20
-MAX_TAR_BYTES = 512 * 2**20
+MAX_TAR_BYTES = 512 * 2**20  # unpacked
 MAX_PIXELS = 64 * 10**6
 TWELVE_BITS, SIXTEEN_BITS = 4095, 65535
 
@@ -78,8 +80,11 @@ def find_files(folder: Path) -> dict[str, File]:
     return unpacked | {name: file for name, file in packed.items() if name not in unpacked}
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder` in order, through links to folders too, each real folder once."""
+def walk(folder: Path, enters: Callable[[Path], bool] = lambda path: True) -> Iterator[Path]:
+    """Yield the files below `folder` in order, through links to folders too, each real folder once.
+
+    A file or folder that `enters` says no to is passed over, with all that is in it.
+    """
     seen = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -87,8 +92,8 @@ def walk(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders.sort()
-        yield from (path for name in sorted(names) if (path := Path(parent, name)).is_file())
+        folders[:] = sorted(name for name in folders if enters(Path(parent, name)))
+        yield from (path for name in sorted(names) if enters(path := Path(parent, name)) and path.is_file())
 
 
 def match(files: Mapping[str, File], pattern: str) -> dict[tuple[str, ...], File]:
@@ -214,20 +219,37 @@ def _zip_members(path: Path) -> Iterator[tuple[str, File]]:
     for info in archive.infolist():
         if not info.is_dir():
             name = _member_name(path, info.filename)
-            yield name, File(f"{path}: {name}", info.file_size, lambda info=info: archive.read(info))
+            yield name, File(f"{path}: {name}", info.file_size, partial(_read_member, archive, info))
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Return a member's content; where more is packed than it says, inflate no more than that."""
+    with archive.open(info) as member:
+        return member.read(info.file_size)
+
+
+class _Unpacked:
+    """What a gzip holds, as a stream of at most `MAX_TAR_BYTES`."""
+
+    def __init__(self, path: Path, stream: gzip.GzipFile):
+        self._path, self._stream, self._left = path, stream, MAX_TAR_BYTES
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; raise `DownloadError` where there are more than may be."""
+        content = self._stream.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise DownloadError(
+                f"{self._path}: expected at most {MAX_TAR_BYTES} bytes, unpacked; unpack it and move it away"
+            )
+        return content
 
 
 def _tar_members(path: Path) -> Iterator[tuple[str, File]]:
     """Yield name and file of each plain member of a tar.gz, which is held in memory."""
-    total = 0
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        with gzip.open(path) as stream, tarfile.open(fileobj=_Unpacked(path, stream), mode="r|") as archive:
             for info in archive:
-                total += info.size
-                if total > MAX_TAR_BYTES:
-                    raise DownloadError(
-                        f"{path}: expected at most {MAX_TAR_BYTES} bytes of files; unpack it and move it away"
-                    )
                 name = _member_name(path, info.name)
                 if info.isfile():
                     content = archive.extractfile(info).read()
@@ -250,8 +272,8 @@ def _open(content: bytes, formats: Sequence[str]) -> Image.Image:
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise ValueError(f"expected at most {MAX_PIXELS} pixels, found {width}x{height}")
-    if getattr(picture, "n_frames", 1) > 1:
-        raise ValueError(f"expected one image, found {picture.n_frames} frames or pages")
+    if getattr(picture, "is_animated", False):  # to count them may take long
+        raise ValueError("expected one image, found several frames or pages")
     return picture
 
 

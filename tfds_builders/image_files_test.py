@@ -1,6 +1,10 @@
+import contextlib
+import gzip
 import io
 import shutil
+import struct
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -8,8 +12,10 @@ import pytest
 from PIL import Image
 from skimage.transform import downscale_local_mean
 
+from tests.samples import mutated
 from tfds_builders import image_files
 from tfds_builders.image_files import DownloadError, File
+from tfds_builders.isolation import Isolated
 
 DISC = np.hypot(*np.mgrid[-20:20, -20:20]) < 13
 
@@ -124,6 +130,56 @@ def test_sizes_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(image_files, "MAX_TAR_BYTES", 200)
     with pytest.raises(DownloadError, match=r"a\.tgz: expected at most 200 bytes"):
         image_files.find_files(tmp_path)
+
+
+def test_the_headers_of_a_tar_count_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_files, "MAX_TAR_BYTES", 2**16)
+    with tarfile.open(tmp_path / "a.tgz", "w:gz", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("n" * 2**17))
+    with pytest.raises(DownloadError, match=r"a\.tgz: expected at most 65536 bytes, unpacked"):
+        image_files.find_files(tmp_path)
+
+
+def test_a_member_larger_than_it_says_is_not_inflated(tmp_path):
+    size = 5 * 10**7
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.gif", bytes(size))
+    content = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(content.replace(struct.pack("<L", size), struct.pack("<L", 10)))
+    file = image_files.find_files(tmp_path)["bomb.gif"]
+    tracemalloc.start()
+    with pytest.raises(DownloadError, match=r"bomb\.gif: cannot be read"):
+        file.read()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < size / 10
+
+
+def read_all(folder):
+    """Read whatever can be read."""
+    with contextlib.suppress(DownloadError):
+        for file in image_files.find_files(folder).values():
+            with contextlib.suppress(DownloadError):
+                file.read()
+
+
+def test_mutated_archives_are_read_or_refused(tmp_path):
+    generator = np.random.default_rng(0)
+    packed, tar, manual = tmp_path / "a.zip", tmp_path / "a.tar", tmp_path / "manual"
+    manual.mkdir()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("stored", b"content" * 9)
+        archive.writestr("deflated", b"content" * 99, zipfile.ZIP_DEFLATED)
+    with tarfile.open(tar, "w", format=tarfile.GNU_FORMAT) as archive:
+        archive.add(packed, "short")
+        archive.add(packed, "long" * 50)
+    samples = {"a.zip": (packed.read_bytes(), bytes), "a.tgz": (tar.read_bytes()[:4096], gzip.compress)}
+    with Isolated(seconds=20) as process:
+        for _ in range(300):
+            for name, (content, pack) in samples.items():
+                (manual / name).write_bytes(pack(mutated(content, generator)))
+                process.call(name, read_all, manual)
+                (manual / name).unlink()
 
 
 @pytest.mark.filterwarnings("error")

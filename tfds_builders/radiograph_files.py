@@ -2,6 +2,7 @@
 
 import io
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,15 +11,19 @@ import numpy as np
 import pydicom
 from jaxtyping import Float
 from PIL import Image
+from pydicom.filereader import read_dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGBaseline8Bit
 
-from tfds_builders.image_files import MAX_PIXELS, DownloadError, File, decode
+from tfds_builders.image_files import MAX_FILE_BYTES, MAX_PIXELS, DownloadError, File, decode
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom")
 MODALITIES = ("CR", "DX", "RG", "RF", "XA", "OT", "")  # of a DICOM file: projections, or not said
 HEAD = 132  # bytes, of which a DICOM file's last four are its mark
+DEFLATED = DeflatedExplicitVRLittleEndian.encode()
+PLAIN = ExplicitVRLittleEndian.encode().ljust(len(DEFLATED), b"\0")
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def read_patient(file: File) -> str | None:
     if not is_dicom(content):
         return None
     with _decoding(file):
-        tags = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=["PatientID"])
+        tags = pydicom.dcmread(_inflated(content), stop_before_pixels=True, specific_tags=["PatientID"])
         return str(tags.get("PatientID") or "").strip() or None
 
 
@@ -80,7 +85,7 @@ def _decoding(file: File) -> Iterator[None]:
 
 
 def _dicom(content: bytes) -> Radiograph:
-    dataset = pydicom.dcmread(io.BytesIO(content))
+    dataset = pydicom.dcmread(_inflated(content))
     modality = dataset.get("Modality", "") or ""
     if modality not in MODALITIES:
         raise ValueError(f"expected a projection radiograph ({', '.join(filter(None, MODALITIES))}), found {modality}")
@@ -92,12 +97,30 @@ def _dicom(content: bytes) -> Radiograph:
     meaning = dataset.PhotometricInterpretation
     if meaning not in ("MONOCHROME1", "MONOCHROME2"):
         raise ValueError(f"expected MONOCHROME1 or MONOCHROME2, found {meaning}")
+    if dataset.file_meta.get("TransferSyntaxUID") == JPEGBaseline8Bit:
+        dataset.pixel_array_options(decoding_plugin="pillow")  # GDCM aborts the process where such a file is damaged
     pixels = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset).astype(np.float32)
     if pixels.shape != (height, width):
         raise ValueError(f"expected {height}x{width} pixels, found {pixels.shape}")
     if meaning == "MONOCHROME1":
         pixels = pixels.max() + pixels.min() - pixels
     return Radiograph(pixels, _spacing(dataset))
+
+
+def _inflated(content: bytes) -> io.BytesIO:
+    """Return a DICOM file, inflated if it is deflated, which pydicom itself would do without a limit."""
+    if DEFLATED not in content:
+        return io.BytesIO(content)
+    stream = io.BytesIO(content)
+    stream.seek(HEAD)
+    read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)  # what precedes the deflated part
+    head, packed = content[: stream.tell()], stream.read()
+    if DEFLATED not in head:
+        return io.BytesIO(content)
+    body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, MAX_FILE_BYTES + 1)
+    if len(body) > MAX_FILE_BYTES:
+        raise ValueError(f"expected at most {MAX_FILE_BYTES} bytes when inflated, found more")
+    return io.BytesIO(head.replace(DEFLATED, PLAIN) + body)
 
 
 def _spacing(dataset: pydicom.Dataset) -> tuple[float, float] | None:

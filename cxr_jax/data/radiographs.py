@@ -111,7 +111,7 @@ def prepare(
         with devices.primary_first(f"prepare {name}"):
             if not builder.is_prepared():
                 builder.download_and_prepare(file_format="array_record", download_config=downloads)
-    except (AssertionError, FileNotFoundError, ValueError) as error:
+    except (AssertionError, OSError, ValueError) as error:
         raise DatasetError(f"dataset {name!r} could not be prepared: {error}") from error
     return builder
 

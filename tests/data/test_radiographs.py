@@ -86,6 +86,15 @@ def test_unknown_dataset_lists_the_valid_ones(tmp_path):
         radiographs.load("shenzen", "lungs", 32, str(tmp_path))
 
 
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def denied(*arguments, **options):
+        raise PermissionError(13, "Permission denied", "0001.png")
+
+    monkeypatch.setattr(radiographs.tfds, "builder", denied)
+    with pytest.raises(radiographs.DatasetError, match=r"could not be prepared: .*Permission denied: '0001\.png'"):
+        radiographs.prepare("jsrt", str(tmp_path), None)
+
+
 @pytest.mark.parametrize("name", ["jsrt", "montgomery"])
 def test_nothing_in_the_manual_directory(tmp_path, name):
     with pytest.raises(radiographs.DatasetError, match=f"dataset '{name}' could not be prepared"):

@@ -3,16 +3,18 @@
 import csv
 import hashlib
 import io
+import os
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import permutations
 from pathlib import Path
 
 from tfds_builders.image_files import MAX_FILE_BYTES, DownloadError, File, walk
+from tfds_builders.isolation import Isolated
 from tfds_builders.organs import ORGANS
-from tfds_builders.radiograph_files import HEAD, SUFFIXES, is_one, read_patient
+from tfds_builders.radiograph_files import HEAD, SUFFIXES, is_dicom, is_one, read_patient
 
 IMAGES, MASKS, PATIENTS = "images", "masks", "patients.csv"
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
@@ -82,7 +84,7 @@ def read(folder: Path) -> Contents:
     """Return what is in a folder; raise `FolderError` with all that is wrong, as far as no pixels are looked at."""
     if not folder.is_dir():
         raise FolderError(folder, ["it is not there, or no folder"])
-    faults: list[str] = []
+    folder, faults = folder.resolve(), []
     images = _by_stem(_images(folder, faults), faults)
     masks = _masks(folder, faults)
     faults += _unpaired(images, masks)
@@ -91,18 +93,23 @@ def read(folder: Path) -> Contents:
     if count < LEAST:
         faults.insert(0, f"expected at least {LEAST} images{of_whom}, to train, to validate and to test; found {count}")
     if faults:
-        raise FolderError(folder, faults)
+        raise FolderError(folder, list(dict.fromkeys(faults)))
     return Contents(folder, dict(sorted(images.items())), dict(sorted(masks.items())), patients)
 
 
 def _images(folder: Path, faults: list[str]) -> Iterator[tuple[str, File]]:
     """Yield stem and file of each image; what lies among them and is neither image nor note is a fault."""
     root = folder / IMAGES if (folder / IMAGES).is_dir() else folder
-    for path in _visible(root):
+    for path in _visible(root, folder, faults):
         name = path.relative_to(folder)
         if (root == folder and name.parts[0] == MASKS) or path.suffix.lower() in NOTES or path.name.upper() == INDEX:
             continue
-        if is_one(path.name, _start(path)):
+        try:
+            start = _start(path)
+        except OSError as error:
+            faults.append(f"{name}: cannot be read ({error.strerror}); {REMEDY}")
+            continue
+        if is_one(path.name, start):
             yield _stem(path.name), _file(path, folder, faults)
         else:
             expected = f"{', '.join(SUFFIXES)}, or another DICOM file"
@@ -112,7 +119,7 @@ def _images(folder: Path, faults: list[str]) -> Iterator[tuple[str, File]]:
 def _masks(folder: Path, faults: list[str]) -> dict[str, dict[str, File]]:
     """Return the masks by structure and stem; structures that cannot stand together are a fault."""
     found: dict[str, list[tuple[str, File]]] = {}
-    for path in _visible(folder / MASKS) if (folder / MASKS).is_dir() else ():
+    for path in _visible(folder / MASKS, folder, faults):
         name, suffix = path.relative_to(folder), path.suffix.lower()
         if len(name.parts) != 3 or name.parts[1] not in STRUCTURES:
             faults.append(f"{name}: expected {MASKS}/STRUCTURE/{path.name}, STRUCTURE one of {', '.join(STRUCTURES)}")
@@ -148,36 +155,40 @@ def _unpaired(images: Mapping[str, File], masks: Mapping[str, Mapping[str, File]
 
 def _patients(folder: Path, images: Mapping[str, File], faults: list[str]) -> dict[str, str] | None:
     """Return each image's patient, from a table (commas or semicolons) or from DICOM; None without either."""
-    tables = [path for path in folder.iterdir() if path.name.lower() == PATIENTS]
+    tables = [path for path in folder.iterdir() if path.name.lower() == PATIENTS and _belongs(path, folder, faults)]
     if not tables:
-        return _dicom_patients(images, faults)
+        return _dicom_patients(folder, images, faults)
     try:
         pairs = _pairs(_file(tables[0], folder, faults))
     except (csv.Error, ValueError) as error:
         faults.append(f"{PATIENTS}: {error}; write it as a table in UTF-8")
         return None
     patients: dict[str, str] = {}
+    told = {stem for stem, _ in pairs}
     for stem, patient in pairs:
         if stem not in images:
             faults.append(f"{PATIENTS}: there is no image {stem!r}")
         elif not patient or patients.setdefault(stem, patient) != patient:
             faults.append(f"{PATIENTS}: expected one patient of {stem!r}, found {patients.get(stem)!r} and {patient!r}")
-    faults += [f"{PATIENTS}: says nothing of image {stem!r}" for stem in images if stem not in dict(pairs)]
+    faults += [f"{PATIENTS}: says nothing of image {stem!r}" for stem in images if stem not in told]
     return dict(sorted(patients.items()))
 
 
-def _dicom_patients(images: Mapping[str, File], faults: list[str]) -> dict[str, str] | None:
+def _dicom_patients(folder: Path, images: Mapping[str, File], faults: list[str]) -> dict[str, str] | None:
     """Return each image's patient as the DICOM files say; None where one of them does not, or is none."""
+    if not all(is_dicom(_start(folder / file.name)) for file in images.values()):
+        return None
     patients: dict[str, str] = {}
-    for stem, file in sorted(images.items()):
-        try:
-            patient = read_patient(file)
-        except DownloadError as error:
-            faults.append(str(error))
-            return None
-        if patient is None:
-            return None
-        patients[stem] = patient
+    with Isolated() as process:
+        for stem, file in sorted(images.items()):
+            try:
+                patient = process.call(file.name, read_patient, file)
+            except DownloadError as error:
+                faults.append(str(error))
+                return None
+            if patient is None:
+                return None
+            patients[stem] = patient
     return patients or None
 
 
@@ -215,11 +226,20 @@ def _start(path: Path) -> bytes:
         return file.read(HEAD)
 
 
-def _visible(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder` but hidden ones, and those that a Mac packs beside them."""
-    for path in walk(folder):
-        if not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts):
-            yield path
+def _visible(root: Path, folder: Path, faults: list[str]) -> Iterator[Path]:
+    """Yield the files below `root` that belong to `folder`; `root` need not be there."""
+    if root == folder or _belongs(root, folder, faults):
+        yield from walk(root, partial(_belongs, folder=folder, faults=faults))
+
+
+def _belongs(path: Path, folder: Path, faults: list[str]) -> bool:
+    """Tell whether a path is neither hidden, nor what a Mac packs beside files, nor outside; a link out is a fault."""
+    if path.name.startswith(".") or path.name == "__MACOSX":
+        return False
+    inside = Path(os.path.realpath(path)).is_relative_to(folder)
+    if not inside:
+        faults.append(f"{path.relative_to(folder)}: expected files of the folder, found a link out of it; {REMEDY}")
+    return inside
 
 
 def _stem(name: str) -> str:

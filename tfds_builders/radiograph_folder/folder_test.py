@@ -108,6 +108,45 @@ def test_too_few_images_or_patients(folder):
     assert_refused(folder, "expected at least 5 images, to train, to validate and to test; found 4")
 
 
+def test_an_image_that_cannot_be_opened(folder, monkeypatch):
+    start = folders._start
+
+    def denied(path):
+        if path.stem == STEMS[1]:
+            raise PermissionError(13, "Permission denied")
+        return start(path)
+
+    monkeypatch.setattr(folders, "_start", denied)
+    with pytest.raises(FolderError, match=rf"images/{STEMS[1]}\.png: cannot be read \(Permission denied\); replace it"):
+        folders.read(folder)
+
+
+LINKED = "expected files of the folder, found a link out of it; replace it, or take it out of the folder"
+
+
+def test_links_out_of_the_folder(folder):
+    secret = folder.parent / "secret"
+    save(secret / "x.png", gradient())
+    (folder / "images/ward").symlink_to(secret)
+    (folder / "images/lnk.png").symlink_to(secret / "x.png")
+    (folder / "masks/heart").symlink_to(secret)
+    (folder / "images/.hidden").symlink_to(secret)
+    assert_refused(folder, f"images/ward: {LINKED}", f"images/lnk.png: {LINKED}", f"masks/heart: {LINKED}")
+    shutil.rmtree(folder / "masks")
+    (folder / "patients.csv").rename(secret / "patients.csv")
+    (folder / "patients.csv").symlink_to(secret / "patients.csv")
+    (folder / "images").rename(secret / "images")
+    (folder / "images").symlink_to(secret / "images")
+    assert_refused(folder, f"images: {LINKED}", f"patients.csv: {LINKED}", "expected at least 5 images")
+
+
+def test_links_within_the_folder_and_to_it(folder):
+    (folder / "images" / f"{STEMS[0]}.png").rename(folder / "first.png")
+    (folder / "images" / f"{STEMS[0]}.png").symlink_to(folder / "first.png")
+    (folder.parent / "link").symlink_to(folder)
+    assert folders.read(folder.parent / "link").checksum() == folders.read(folder).checksum()
+
+
 def test_two_images_of_one_name(folder):
     save(folder / f"images/again/{STEMS[2]}.jpg", gradient())
     assert_refused(
@@ -246,6 +285,19 @@ def test_a_table_that_does_not_fit_the_images(folder):
 def test_a_table_that_cannot_be_read(folder, content, message):
     (folder / "patients.csv").write_bytes(content)
     assert_refused(folder, message)
+
+
+def test_a_table_is_gone_through_a_few_times_however_many_images_there_are(folder, monkeypatch):
+    class Pairs(list):
+        passes = 0
+
+        def __iter__(self):
+            Pairs.passes += 1
+            return super().__iter__()
+
+    monkeypatch.setattr(folders, "_pairs", lambda table: Pairs((stem, stem) for stem in STEMS))
+    folders.read(folder)
+    assert Pairs.passes <= 2 < len(STEMS)
 
 
 def test_the_table_is_found_in_any_case(folder):

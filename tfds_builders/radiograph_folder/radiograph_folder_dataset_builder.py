@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import UInt8
 
-from tfds_builders import image_files, radiograph_files
-from tfds_builders.image_files import DownloadError, File
+from tfds_builders.image_files import DownloadError
+from tfds_builders.isolation import Isolated
 from tfds_builders.radiograph_folder import folder
 from tfds_builders.radiograph_folder.folder import Contents, FolderError
-
-MASKS = ("PNG", "TIFF")
-LEAST_SIDE = 32  # of a radiograph, in pixels
+from tfds_builders.radiograph_folder.squares import read_mask, read_radiograph
 
 
 @dataclass
@@ -81,26 +78,28 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         """Yield the examples; when all files have been read, raise `FolderError` with all that was wrong with them."""
         contents, faults = self.contents, []
         blank = set(contents.masks)
-        for stem in contents.images:
-            example, found = self._example(stem)
-            faults += found
-            blank -= {structure for structure in blank if found or example[structure].any()}
-            if not faults:
-                yield stem, example
+        with Isolated() as process:
+            for stem in contents.images:
+                example, found = self._example(stem, process)
+                faults += found
+                blank -= {structure for structure in blank if found or example[structure].any()}
+                if not faults:
+                    yield stem, example
         faults += [
             f"masks/{structure}: every mask is blank; remove them, or replace them" for structure in sorted(blank)
         ]
         if faults:
             raise FolderError(contents.folder, faults)
 
-    def _example(self, stem: str) -> tuple[dict[str, Any], list[str]]:
+    def _example(self, stem: str, process: Isolated) -> tuple[dict[str, Any], list[str]]:
         """Return an image with its masks and patient, as far as they can be read, and what is wrong with them."""
         contents, size, faults = self.contents, self.builder_config.size, []
         example: dict[str, Any] = {"id": stem}
         if contents.patients is not None:
             example["patient"] = contents.patients[stem]
+        image = contents.images[stem]
         try:
-            shape, example["image"] = read_radiograph(contents.images[stem], size)
+            shape, example["image"] = process.call(image.name, read_radiograph, image, size)
         except DownloadError as error:
             return example, [str(error)]
         for structure, masks in contents.masks.items():
@@ -109,24 +108,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             if stem not in masks:
                 continue
             try:
-                example[structure] = image_files.square_mask(image_files.read_mask(masks[stem], shape, MASKS), size)
+                example[structure] = process.call(masks[stem].name, read_mask, masks[stem], shape, size)
             except DownloadError as error:
                 faults.append(str(error))
         return example, faults
-
-
-def read_radiograph(file: File, size: int) -> tuple[tuple[int, int], UInt8[np.ndarray, "size size 1"]]:
-    """Return height and width of a radiograph, and a square of it whose brightest pixel is 255, and 0 black.
-
-    The depth that a file is stored in says nothing of the depth that it uses. Raises `DownloadError` where it cannot be
-    read, is too small or the same all over.
-    """
-    pixels = radiograph_files.read(file).pixels
-    height, width = pixels.shape
-    if min(pixels.shape) < LEAST_SIDE or pixels.min() == pixels.max():
-        raise DownloadError(
-            f"{file.name}: expected a radiograph, found {width}x{height} pixels of "
-            f"{pixels.min():g} to {pixels.max():g}; {file.remedy}"
-        )
-    square = image_files.resize(pixels - min(pixels.min(), 0), size)  # Hounsfield-like DICOM values go below 0
-    return (height, width), np.rint(square * (255 / square.max())).astype(np.uint8)[..., None]

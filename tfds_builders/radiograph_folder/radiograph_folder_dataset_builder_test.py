@@ -1,14 +1,17 @@
+import os
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
 from tests.samples import dicom
-from tfds_builders import image_files
 from tfds_builders.image_files import DownloadError
+from tfds_builders.radiograph_folder import folder as folders
 from tfds_builders.radiograph_folder import radiograph_folder_dataset_builder as builders
 from tfds_builders.radiograph_folder.folder import FolderError
 from tfds_builders.radiograph_folder.radiograph_folder_dataset_builder import RadiographFolderConfig
+from tfds_builders.radiograph_folder.squares import read_mask
 
 STEMS = [f"r{number}" for number in range(5)]
 SIZE = 64
@@ -186,7 +189,7 @@ def test_files_that_are_no_single_grey_picture(folder):
     (folder / "images/r3.png").write_bytes(b"GIF89a")
     assert_refused(
         folder,
-        "images/r0.tif: not a readable radiograph (expected one image, found 2 frames or pages)",
+        "images/r0.tif: not a readable radiograph (expected one image, found several frames or pages)",
         "images/r1.tif: not a readable radiograph (its pixels are no whole numbers)",
         "images/r3.png: not a readable radiograph (cannot identify image file",
     )
@@ -209,10 +212,30 @@ def test_dicom_files_are_images_too_and_say_whose_they_are(folder):
         np.testing.assert_allclose(rows[stem]["image"], expected, atol=1)
 
 
-def test_bombs_are_not_decoded(folder, monkeypatch):
-    monkeypatch.setattr(image_files, "MAX_PIXELS", 128 * 96)
-    save(folder / "images/r2.png", np.tile(gradient(), (1, 2)))
-    assert_refused(folder, "images/r2.png: not a readable radiograph (expected at most 12288 pixels, found 192x128)")
+def test_bombs_are_not_decoded(folder):
+    Image.new("1", (9000, 8000)).save(folder / "images/r2.png")
+    assert_refused(
+        folder, "images/r2.png: not a readable radiograph (expected at most 64000000 pixels, found 9000x8000)"
+    )
+
+
+def crash(file, *arguments):
+    if "r0" in file.name:
+        os.abort()
+    return read_mask(file, *arguments)
+
+
+def test_a_file_that_crashes_its_decoder_is_a_fault(folder, monkeypatch):
+    monkeypatch.setattr(builders, "read_mask", crash)
+    assert_refused(folder, "masks/lungs/r0.png: its decoder crashed")
+
+
+def test_a_file_that_crashes_the_search_for_its_patient_is_a_fault(folder, monkeypatch):
+    for stem in STEMS:
+        (folder / f"images/{stem}.png").unlink()
+        (folder / f"images/{stem}.dcm").write_bytes(dicom(PatientID=stem))
+    monkeypatch.setattr(folders, "read_patient", crash)
+    assert_refused(folder, "images/r0.dcm: its decoder crashed")
 
 
 def test_a_file_that_cannot_be_opened_is_named(folder, monkeypatch):

@@ -1,0 +1,135 @@
+"""Files are read in a process of its own: what crashes, hangs or devours memory there is an error here, no more."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from tfds_builders.image_files import DownloadError
+
+SECONDS = 60.0  # reading a file may take
+START_SECONDS = 120.0  # the start of the process may take
+MAX_MEMORY = 6 * 2**30  # bytes of address space
+REMEDY = "the file is damaged or hostile, take it away"
+
+Outcome = TypeVar("Outcome")
+
+
+class UnfinishedError(DownloadError):
+    """A file whose reading crashed, or took too much time or memory; the message names it and says which."""
+
+
+class StartError(ChildProcessError):
+    """The process does not start, whatever the file; the message says what was expected of it."""
+
+
+class Isolated:
+    """A process that reads files, whatever they do to it. A context manager.
+
+    It is a Python of its own with this one's paths, which does not run this one's main module. The first call starts
+    it, and so does the first after one that it did not survive.
+    """
+
+    def __init__(self, seconds: float = SECONDS, memory: int = MAX_MEMORY):
+        """Start no process yet; a file gets that many seconds, and the process that many bytes."""
+        self._seconds, self._memory, self._process = seconds, memory, None
+
+    def __enter__(self) -> Self:
+        """Return it."""
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End the process."""
+        self._end()
+
+    def call(self, name: str, function: Callable[..., Outcome], *arguments: Any) -> Outcome:
+        """Return `function(*arguments)`, which reads the file called `name`, or raise what it raises; all are pickled.
+
+        Raises `UnfinishedError` where it does not end in time and memory, and `StartError` where no process starts.
+        """
+        question = pickle.dumps((function, arguments))
+        if self._process is None:
+            self._start()
+        try:
+            done, outcome = self._ask(question, self._seconds)
+        except TimeoutError as error:
+            raise UnfinishedError(f"{name}: reading it took more than {self._seconds:g} seconds; {REMEDY}") from error
+        except EOFError as error:
+            raise UnfinishedError(f"{name}: its decoder crashed; {REMEDY}") from error
+        if isinstance(outcome, MemoryError):
+            raise UnfinishedError(f"{name}: reading it took more than {self._memory} bytes of memory; {REMEDY}")
+        if not done:
+            raise outcome
+        return outcome
+
+    def _start(self) -> None:
+        serving = f"from tfds_builders.isolation import serve; serve({self._memory})"
+        command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {serving}"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            self._ask(pickle.dumps((os.getpid, ())), START_SECONDS)
+        except (TimeoutError, EOFError) as error:
+            raise StartError(
+                f"the process that reads files does not start: expected an answer of {sys.executable} within "
+                f"{START_SECONDS:g} seconds and {self._memory} bytes of memory, found none; what it said is above"
+            ) from error
+
+    def _ask(self, question: bytes, seconds: float) -> tuple[bool, Any]:
+        """Return the answer; where none comes end the process, and raise `TimeoutError` or, if it died, `EOFError`."""
+        process, late, answer = self._process, threading.Event(), None
+        timer = threading.Timer(seconds, lambda: (late.set(), process.kill()))
+        timer.start()
+        try:
+            pickle.dump(question, process.stdin)
+            process.stdin.flush()
+            answer = pickle.load(process.stdout)
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            raise (TimeoutError if late.is_set() else EOFError)("no answer") from error
+        finally:
+            timer.cancel()
+            timer.join()
+            if late.is_set() or answer is None:
+                self._end()
+        return answer
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+def serve(memory: int) -> None:
+    """Answer the questions on standard input, within that many bytes of memory, until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process ends this one
+    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what decoders print is no answer
+    _limit(memory)
+    while questions.peek(1):
+        answers.write(_answer(pickle.load(questions)))
+        answers.flush()
+
+
+def _answer(question: bytes) -> bytes:
+    """Return whether a function returned, and what it returned or raised."""
+    try:
+        function, arguments = pickle.loads(question)
+        return pickle.dumps((True, function(*arguments)))
+    except Exception as error:
+        return pickle.dumps((False, error))
+
+
+def _limit(memory: int) -> None:
+    """Bound this process's memory, where the system can."""
+    try:
+        import resource  # not on every system
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (memory, hard))
+    except (ImportError, ValueError, OSError):
+        pass
