@@ -13,6 +13,7 @@ from cxr_jax import (
     devices,
     experiment,
     exported,
+    inputs,
     plans,
     platform,
     prediction,
@@ -24,6 +25,7 @@ from cxr_jax import (
 )
 from cxr_jax.data.radiographs import DatasetError
 from cxr_jax.training import TrainingDiverged
+from tfds_builders.isolation import StartError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file in configs/.")
 WORKDIR = flags.DEFINE_string(
@@ -53,7 +55,9 @@ USER_ERRORS = (
     DatasetError,
     checkpoints.CheckpointError,
     TrainingDiverged,
+    inputs.InputError,
     prediction.PredictionError,
+    StartError,
     exported.ExportError,
 )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from cxr_jax import exported, prediction, ship
+from cxr_jax import exported, mask_files, prediction, ship
 
 CHECKPOINTS = flags.DEFINE_list(
     "checkpoint",
@@ -15,7 +15,7 @@ CHECKPOINTS = flags.DEFINE_list(
 INPUT = flags.DEFINE_string("input", None, "A radiograph or a folder of them: PNG, JPEG, TIFF, DICOM.")
 OUTPUT = flags.DEFINE_string("output", None, "Where masks, overlays and measurements go, or exported models.")
 TIDY = flags.DEFINE_bool("tidy", True, "Keep a mask's largest parts alone, and fill their holes.")
-MASK_FORMAT = flags.DEFINE_enum("mask_format", "png", list(prediction.FORMATS), "The files of masks.")
+MASK_FORMAT = flags.DEFINE_enum("mask_format", "png", list(mask_files.FORMATS), "The files of masks.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is in --output already.")
 
 

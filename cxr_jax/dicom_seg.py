@@ -33,24 +33,21 @@ COPIED = (
 )
 
 
-class SegmentationError(ValueError):
-    """A file to which no segmentation can refer; the message says what it lacks."""
-
-
 def available() -> bool:
     """Tell whether highdicom, which writes them, is installed; it is no requirement of the rest."""
     return importlib.util.find_spec("highdicom") is not None
 
 
 def encode(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, path: Path) -> bytes:
-    """Return a binary segmentation of one segment, of the DICOM file at `path`; raise `SegmentationError`."""
+    """Return a binary segmentation of one segment, of the DICOM file at `path`.
+
+    Raises `ValueError` where that lacks what a segmentation refers to, and what pydicom and highdicom raise for odd
+    files, which is of many kinds.
+    """
+    buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's, on each liberty that a file takes with the standard
-        try:
-            buffer = io.BytesIO()
-            _segmentation(mask, organ, _source(path)).save_as(buffer)
-        except Exception as error:  # pydicom and highdicom raise many kinds for odd files
-            raise SegmentationError(f"{path}: a segmentation cannot refer to it ({error})") from error
+        _segmentation(mask, organ, _source(path)).save_as(buffer)
     return buffer.getvalue()
 
 

@@ -1,5 +1,6 @@
 """A model as one file that JAX alone runs: StableHLO with its weights, for any batch and on any of JAX's platforms."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,23 @@ def write(directory: Path, output: Path, overwrite: bool = False) -> Path:
 
     The function in it maps prepared images (uint8 `b s s 1`) to the probability of the organ at each pixel (float32
     `b s s 1`); `b` is free, `s` the model's size. `jax.export.deserialize(bytes).call(images)` runs it without this
-    project. Raises `cxr_jax.checkpoints.CheckpointError`, and `ExportError` where a file is in the way.
+    project. Raises `cxr_jax.checkpoints.CheckpointError`, and `ExportError` where a file is in the way or `output` is
+    no folder to write to.
     """
     model = inference.restore(directory)
     path = output / f"{model.experiment.task}{SUFFIX}"
-    taken = [file for file in (path, path.with_suffix(".json")) if file.exists()]
+    about = path.with_suffix(".json")
+    taken = [file for file in (path, about) if os.path.lexists(file)]
     if taken and not overwrite:
         raise ExportError(f"{taken[0]} is there already: give another --output, or --overwrite")
-    content = serialise(model)
-    output.mkdir(parents=True, exist_ok=True)
-    files.write(path, content)
-    results.write_json(path.with_suffix(".json"), describe(model))
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        results.write_json(about, describe(model))  # at once, so that an output which cannot be written to is told soon
+        files.write(path, serialise(model))
+    except OSError as error:
+        raise ExportError(
+            f"expected as --output a folder to write to, found {output} ({error.strerror}): give another"
+        ) from error
     return path
 
 

@@ -2,50 +2,35 @@
 
 import csv
 import io
-import itertools
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from absl import logging
-from jaxtyping import Bool, Float, UInt8
 from tqdm import tqdm
 
-from cxr_jax import dicom_seg, files, inference, measurements, pictures, reading
+from cxr_jax import dicom_seg, files, inference, mask_files, measurements, reading
+from cxr_jax.inputs import Input, find
 from cxr_jax.isolation import IsolatedReader
-from cxr_jax.mask_files import FORMATS
-from tfds_builders import radiograph_files
 from tfds_builders.radiograph_files import Radiograph
 
 TABLE = "measurements.csv"
-TOGETHER = 8  # radiographs that are held at once
-SHOWN = 1024  # longest side of an overlay, in pixels
-COLOURS = {"lungs": (64, 160, 255), "heart": (255, 64, 64), "clavicles": (255, 200, 0)}
+TOGETHER = 8  # radiographs that are predicted at once, at most
+PIXELS = 64 * 10**6  # that are held before they are predicted, however few radiographs that is
 MEASURED = (
-    *(f"{organ}_area_{unit}" for organ in COLOURS for unit in ("px", "mm2")),
+    *(f"{organ}_area_{unit}" for organ in mask_files.COLOURS for unit in ("px", "mm2")),
     *(f"{organ}_width_{unit}" for organ in ("lungs", "heart") for unit in ("px", "mm")),
     "cardiothoracic_ratio",
 )
 FORMULAS = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet computes
 COLUMNS = ("file", "status", "height", "width", *MEASURED)
 
-Masks = Mapping[str, Bool[np.ndarray, "h w"]]
+Row = Mapping[str, object]
+Chunk = list[tuple[Input, Radiograph]]
 
 
 class PredictionError(ValueError):
     """Something that predicting cannot start with; the message says what was expected and what to do."""
-
-
-@dataclass(frozen=True)
-class Input:
-    """A file to read, how the table calls it, and the start of the paths of what is written for it."""
-
-    path: Path
-    name: str
-    stem: Path
 
 
 def predict(
@@ -61,36 +46,26 @@ def predict(
 
     `directories` are work directories or stages, each of a model of another organ. For an input `a/b.png` there are
     `a/b_ORGAN.png` (0 and 255, of the input's size) or, as `mask_format` says, `a/b_ORGAN.nii.gz` or `a/b_ORGAN.dcm`,
-    and `a/b_overlay.png` in `output`; `measurements.csv` there has a line for each input. What cannot be read is named
-    in the log and in the table. Raises `PredictionError`, before anything is read, where there is no input, two models
-    draw one organ, or files would be overwritten that `overwrite` does not give up.
+    and `a/b_overlay.png` in `output`; `measurements.csv` there has a line for each input. What cannot be read, and what
+    cannot be written for an input, is named in the log and in the table. Raises `PredictionError`, before anything is
+    read, where two models draw one organ, `output` cannot be written to, or files would be
+    overwritten that `overwrite` does not give up; and `cxr_jax.inputs.InputError` where there is no input.
     """
     if mask_format == "dicom_seg" and not dicom_seg.available():
         raise PredictionError("masks as DICOM Segmentation need highdicom: pip install highdicom")
+    inputs, unreachable = find(source, output)
     models = restore_all(directories)
-    inputs = find(source, output)
     if not overwrite:
-        _require_free([path for i in inputs for path in _outputs(i, models, mask_format)] + [output / TABLE])
-    output.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, object]] = []
+        masks = [path for item in inputs for path in mask_files.paths(item.stem, models, mask_format)]
+        _require_free([*masks, output / TABLE])
+    _write_table(output / TABLE, [])  # at once, so that an output which cannot be written to is told soon
+    rows = [_skipped(name, reason) for name, reason in unreachable.items()]
     try:
         for chunk in _read(inputs, rows):
-            drawn = {
-                organ: model.masks((radiograph.pixels for _, radiograph in chunk), tidy=tidy, batch=TOGETHER)
-                for organ, model in models.items()
-            }
-            for item, radiograph in chunk:
-                masks = {organ: next(found) for organ, found in drawn.items()}
-                try:
-                    _write(item, radiograph, masks, mask_format)
-                except dicom_seg.SegmentationError as error:
-                    rows.append(_skipped(item, error))
-                    continue
-                height, width = radiograph.pixels.shape
-                measured = measurements.measure(masks, radiograph.spacing)
-                rows.append({"file": item.name, "status": "ok", "height": height, "width": width, **measured})
+            rows.extend(_draw(chunk, models, tidy, mask_format))
+            chunk.clear()  # before the next one fills
     finally:
-        _write_table(output / TABLE, sorted(rows, key=lambda row: str(row["file"])))
+        _write_table(output / TABLE, rows)
     return sum(row["status"] != "ok" for row in rows)
 
 
@@ -106,98 +81,66 @@ def restore_all(directories: Sequence[Path]) -> dict[str, inference.Predictor]:
     return models
 
 
-def find(source: Path, output: Path) -> list[Input]:
-    """Return what is to be read: a file, or whatever in a folder and its sub-folders means to be a radiograph.
-
-    Links that lead out of the folder are not followed, and nothing in `output` is read. Where two files of a folder
-    differ in their suffix alone, what is written for them has that in its name: `b_png_lungs.png`, `b_dcm_lungs.png`.
-    """
-    if source.is_file():
-        return [Input(source, source.name, output / source.stem)]
-    if not source.is_dir():
-        raise PredictionError(f"there is no {source}: expected a radiograph or a folder of them")
-    paths = [
-        path
-        for folder, _, names in sorted(os.walk(source))
-        if output.resolve() not in (Path(folder).resolve(), *Path(folder).resolve().parents)
-        for path in (Path(folder, name) for name in sorted(names))
-        if path.resolve().is_relative_to(source.resolve()) and path.is_file() and reading.looks_like_one(path)
-    ]
-    if not paths:
-        raise PredictionError(
-            f"{source} holds no radiograph: expected {', '.join(radiograph_files.SUFFIXES)}, or other DICOM files"
-        )
-    stems = Counter(path.with_suffix("") for path in paths)
-    found = []
-    for path in paths:
-        relative = path.relative_to(source)
-        alone = stems[path.with_suffix("")] == 1
-        name = path.stem if alone else path.name.replace(".", "_")
-        found.append(Input(path, str(relative), output / relative.parent / name))
-    return found
-
-
-def _outputs(item: Input, organs: Mapping[str, object], mask_format: str) -> list[Path]:
-    """Return the paths of an input's masks, in the order of the organs, and of its overlay."""
-    names = [*(f"_{organ}{FORMATS[mask_format].suffix}" for organ in organs), "_overlay.png"]
-    return [item.stem.with_name(item.stem.name + name) for name in names]
-
-
 def _require_free(paths: Sequence[Path]) -> None:
-    taken = [path for path in paths if path.exists()]
+    taken = [path for path in paths if os.path.lexists(path)]
     if taken:
         raise PredictionError(
             f"{len(taken)} files are there already, the first {taken[0]}: give another --output, or --overwrite"
         )
 
 
-def _read(inputs: Sequence[Input], rows: list[dict[str, object]]) -> Iterator[list[tuple[Input, Radiograph]]]:
-    """Yield the radiographs that can be read, several at once; the others go to the table's `rows`."""
+def _read(inputs: Sequence[Input], rows: list[Row]) -> Iterator[Chunk]:
+    """Yield the radiographs that can be read, as many at once as shall be held; the others go to the table's `rows`."""
+    chunk: Chunk = []
     with IsolatedReader() as reader:
+        for item in tqdm(inputs, desc="radiographs"):
+            try:
+                chunk.append((item, reader.read(item.path)))
+            except reading.ReadError as error:
+                rows.append(_skipped(item.name, error))
+            if len(chunk) == TOGETHER or sum(radiograph.pixels.size for _, radiograph in chunk) >= PIXELS:
+                yield chunk
+                chunk = []
+    if chunk:
+        yield chunk
 
-        def readable() -> Iterator[tuple[Input, Radiograph]]:
-            for item in tqdm(inputs, desc="radiographs"):
-                try:
-                    yield item, reader.read(item.path)
-                except reading.ReadError as error:
-                    rows.append(_skipped(item, error))
 
-        remaining = readable()
-        while chunk := list(itertools.islice(remaining, TOGETHER)):
-            yield chunk
+def _draw(chunk: Chunk, models: Mapping[str, inference.Predictor], tidy: bool, mask_format: str) -> Iterator[Row]:
+    """Write what belongs to each radiograph, and yield its line of the table."""
+    images = [radiograph.pixels for _, radiograph in chunk]
+    drawn = {organ: model.masks(images, tidy=tidy, batch=TOGETHER) for organ, model in models.items()}
+    for item, radiograph in chunk:
+        masks = {organ: next(found) for organ, found in drawn.items()}
+        try:
+            mask_files.write(item.stem, masks, radiograph, item.path, mask_format)
+        except mask_files.MaskError as error:
+            yield _skipped(item.name, error)
+            continue
+        height, width = radiograph.pixels.shape
+        measured = measurements.measure(masks, radiograph.spacing)
+        yield {"file": item.name, "status": "ok", "height": height, "width": width, **measured}
 
 
-def _skipped(item: Input, error: Exception) -> dict[str, object]:
+def _skipped(name: str, reason: object) -> Row:
     """Log that a file is skipped; return its line of the table."""
-    logging.error("skipped: %s", error)
-    return {"file": item.name, "status": str(error)}
+    logging.error("skipped: %s", reason)
+    return {"file": name, "status": str(reason)}
 
 
-def _write(item: Input, radiograph: Radiograph, masks: Masks, mask_format: str) -> None:
-    encode = FORMATS[mask_format].encode
-    contents = [encode(mask, organ, radiograph, item.path) for organ, mask in masks.items()]
-    *paths, overlay = _outputs(item, masks, mask_format)
-    overlay.parent.mkdir(parents=True, exist_ok=True)
-    for path, content in zip(paths, contents, strict=True):
-        files.write(path, content)
-    pictures.save(_overlay(radiograph.pixels, masks), overlay)
-
-
-def _overlay(pixels: Float[np.ndarray, "h w"], masks: Masks) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Return a radiograph, made smaller if it is large, with the outlines of its masks."""
-    step = max(1, -(-max(pixels.shape) // SHOWN))
-    shown = pixels[::step, ::step]
-    grey = inference.normalise(shown)[None, ..., None]
-    return pictures.outlined_in_colours(grey, {COLOURS[o]: m[None, ::step, ::step, None] for o, m in masks.items()})[0]
-
-
-def _write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+def _write_table(path: Path, rows: Sequence[Row]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    for row in rows:
+    for row in sorted(rows, key=lambda row: str(row["file"])):
         writer.writerow({name: _cell(value) for name, value in row.items()})
-    files.write(path, text.getvalue())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, text.getvalue())
+    except OSError as error:
+        raise PredictionError(
+            f"expected as --output a folder to write to, found {path.parent} ({error.strerror}): give another, or "
+            "make room"
+        ) from error
 
 
 def _cell(value: object) -> object:

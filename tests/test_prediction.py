@@ -2,8 +2,11 @@
 
 import csv
 import dataclasses
+import errno
+import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import nibabel
@@ -12,10 +15,11 @@ import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
 
-from cxr_jax import experiment, inference, prediction, runs
+from cxr_jax import experiment, exported, inference, inputs, prediction, reading, runs
 from cxr_jax.data import radiographs
 from tests import tiny
 from tests.samples import dicom
+from tfds_builders.radiograph_files import Radiograph
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,7 +59,7 @@ def written(output: Path) -> set[str]:
 def test_every_radiograph_has_masks_of_its_own_size_an_overlay_and_a_line(models, folder, tmp_path):
     output = tmp_path / "out"
     assert prediction.predict(list(models.values()), folder, output) == 0
-    stems = {"x_png": (128, 100), "x_dcm": (90, 128), "more/y": (128, 128)}
+    stems = {"x.png": (128, 100), "x.dcm": (90, 128), "more/y": (128, 128)}
     assert written(output) == {f"{s}_{kind}.png" for s in stems for kind in ("lungs", "heart", "overlay")} | {
         prediction.TABLE
     }
@@ -114,7 +118,7 @@ def test_dicom_files_get_dicom_segmentations_and_others_are_named(models, folder
     (folder / "more/y.dcm").write_bytes(dicom(pixels, PatientID="A17", **uids))
     output = tmp_path / "out"
     assert prediction.predict([models["lungs"]], folder, output, mask_format="dicom_seg") == 3
-    found = highdicom.seg.segread(output / "more/y_dcm_lungs.dcm")
+    found = highdicom.seg.segread(output / "more/y.dcm_lungs.dcm")
     assert (found.PatientID, found.StudyInstanceUID) == ("A17", uids["StudyInstanceUID"])
     assert found.ReferencedSeriesSequence[0].SeriesInstanceUID == uids["SeriesInstanceUID"]
     expected = inference.restore(models["lungs"])(pixels.astype(np.float32), tidy=True)
@@ -122,7 +126,7 @@ def test_dicom_files_get_dicom_segmentations_and_others_are_named(models, folder
     assert expected.any()
     status = {name: row["status"] for name, row in table(output).items()}
     assert status["more/y.dcm"] == "ok"
-    assert "a segmentation cannot refer to it" in status["x.png"]
+    assert "--mask_format=dicom_seg cannot hold its masks" in status["x.png"]
     assert "found none of StudyInstanceUID" in status["x.dcm"]
 
 
@@ -132,22 +136,139 @@ def test_the_table_holds_nothing_that_a_spreadsheet_or_a_terminal_obeys(models, 
     assert "./=1+1\\x1b[2J.png" in table(tmp_path / "out")
 
 
-def test_links_do_not_lead_out_of_a_folder_nor_round_in_it(models, folder, tmp_path):
+def found(source: Path, output: Path) -> set[str]:
+    return {item.name for item in inputs.find(source, output)[0]}
+
+
+@pytest.mark.parametrize(
+    ("names", "stems"),
+    [
+        (("b.png", "c.PNG"), ("b", "c")),
+        (("b.png", "b.dcm", "b_png.tif"), ("b.png", "b.dcm", "b_png")),
+        (("b.png", "b.dcm", "b.png.tif"), ("b.png", "b.dcm", "b.png.tif")),
+        (("s.1.png", "s.1.dcm", "s_1.png", "s_1.dcm"), ("s.1.png", "s.1.dcm", "s_1.png", "s_1.dcm")),
+        (("1.2.3", "1.2.4"), ("1.2.3", "1.2.4")),
+        (("1.2.3", "1.2.3.dcm"), ("1.2.3", "1.2.3.dcm")),
+    ],
+)
+def test_what_is_written_for_files_has_names_that_differ(tmp_path, names, stems):
+    for name in names:
+        (tmp_path / name).write_bytes(dicom())
+    found, _ = inputs.find(tmp_path, tmp_path / "out")
+    assert {item.name: item.stem for item in found} == {
+        name: tmp_path / "out" / stem for name, stem in zip(names, stems, strict=True)
+    }
+
+
+def test_a_name_that_is_a_number_is_kept_whole(tmp_path):
+    (tmp_path / "1.2.3").write_bytes(dicom())
+    ((item,), _) = inputs.find(tmp_path / "1.2.3", tmp_path / "out")
+    assert item.stem == tmp_path / "out" / "1.2.3"
+
+
+def test_what_lies_beside_radiographs_on_a_medium_is_passed_over(folder, tmp_path):
+    for name in ("DICOMDIR", "._x.png", "__MACOSX/._x.png", ".thumbnails/x.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(dicom())
+    os.mkfifo(folder / "pipe.png")
+    assert inputs.find(folder, tmp_path / "out")[1] == {}
+    assert found(folder, tmp_path / "out") == {"x.png", "x.dcm", "more/y.tif"}
+
+
+def test_links_do_not_lead_out_of_a_folder_nor_round_in_it(folder, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     Image.new("L", (64, 64)).save(other / "secret.png")
     (folder / "away").symlink_to(other)
     (folder / "round").symlink_to(folder)
+    (folder / "itself").symlink_to(folder / "itself")
     (folder / "link.png").symlink_to(other / "secret.png")
-    names = {item.name for item in prediction.find(folder, tmp_path / "out")}
-    assert names == {"x.png", "x.dcm", "more/y.tif"}
+    (folder / "notes").symlink_to(folder / "notes.txt")
+    (tmp_path / "out").mkdir()
+    (folder / "masks").symlink_to(tmp_path / "out")
+    assert found(folder, tmp_path / "out") == {"x.png", "x.dcm", "more/y.tif"}
+    unreachable = inputs.find(folder, tmp_path / "out")[1]
+    assert set(unreachable) == {"away", "link.png"}
+    assert "found a link out of it" in unreachable["away"]
+
+
+def test_what_is_out_of_reach_has_a_line(models, folder, tmp_path, monkeypatch):
+    (folder / "closed").mkdir()
+    (folder / "nothing.png").symlink_to(folder / "gone.png")
+    scandir = os.scandir
+
+    def guarded(path):
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert prediction.predict([models["lungs"]], folder, tmp_path / "out") == 2
+    rows = table(tmp_path / "out")
+    assert "can be listed, found otherwise (Permission denied)" in rows["closed"]["status"]
+    assert "nothing.png: cannot be read (No such file or directory)" in rows["nothing.png"]["status"]
+
+
+def test_what_cannot_be_written_for_one_file_does_not_keep_the_others(models, folder, tmp_path, monkeypatch):
+    Image.new("L", (34000, 150)).save(folder / "wide.png")
+    (folder / "more/y.tif").rename(folder / f"{'y' * 236}.tif")
+    write = prediction.files.write
+
+    def full(path, content):
+        if path.name == "x.dcm_overlay.png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(prediction.files, "write", full)
+    output = tmp_path / "out"
+    assert prediction.predict([models["lungs"]], folder, output, mask_format="nifti") == 3
+    status = {name: row["status"] for name, row in table(output).items()}
+    assert "expected at most 32767 pixels a side, found 34000x150" in status["wide.png"]
+    assert "No space left on device" in status["x.dcm"]
+    assert "File name too long" in status[f"{'y' * 236}.tif"]
+    assert status["x.png"] == "ok"
+    assert not (output / "x.dcm_lungs.nii.gz").exists()
+
+
+def test_what_is_held_at_once_is_bounded_by_pixels(models, tmp_path, monkeypatch):
+    alive = weakref.WeakSet()
+    most = []
+
+    class Pixels(np.ndarray):
+        """Can be hashed, as a set of weak references needs."""
+
+        __hash__ = object.__hash__
+
+    for index in range(7):
+        Image.new("L", (40, 40)).save(tmp_path / f"{index}.png")
+
+    def read(self, path):
+        most.append(len(alive))
+        pixels = reading.read(path).pixels.view(Pixels)
+        alive.add(pixels)
+        return Radiograph(pixels)
+
+    monkeypatch.setattr(prediction.IsolatedReader, "read", read)
+    monkeypatch.setattr(prediction, "PIXELS", 3 * 1600)
+    assert prediction.predict([models["lungs"]], tmp_path, tmp_path / "out") == 0
+    assert most == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_what_cannot_start_is_refused(models, folder, tmp_path):
     lungs = models["lungs"]
-    for source, message in ((tmp_path / "none", "there is no"), (tmp_path, "holds no radiograph")):
-        with pytest.raises(prediction.PredictionError, match=message):
-            prediction.find(source, folder)
+    for source, output, message in (
+        (tmp_path / "none", folder, r"expected as --input .*\(No such file"),
+        (tmp_path, folder, "holds no radiograph"),
+        (folder, folder, "expected as --output a folder beside"),
+        (folder / "more", folder, "expected as --output a folder beside"),
+    ):
+        with pytest.raises(inputs.InputError, match=message):
+            inputs.find(source, output)
+    for output in (folder / "x.png", folder / "x.png" / "out"):
+        with pytest.raises(prediction.PredictionError, match="expected as --output a folder to write to"):
+            prediction.predict([lungs], folder, output)
+        with pytest.raises(exported.ExportError, match="expected as --output a folder to write to"):
+            exported.write(lungs, output)
     with pytest.raises(prediction.PredictionError, match="draws lungs, as another checkpoint does"):
         prediction.predict([lungs, lungs / "pretraining"], folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
