@@ -1,5 +1,6 @@
 """Figure 8: Jaccard with its confidence interval against the share of labels, ours and the published curves."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,29 +23,50 @@ COLOURS = {
     "fine_tuning": "tab:orange",
     "from_scratch": "tab:green",
 }
+MARKERS = "osD^vP*"  # of our curves in turn: transfers with several translators have one colour
 
 Curve = dict[float, tuple[float, float, float]]  # share of labels to mean, low and high end of the interval, percent
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Draw a panel for each setting of our rows; every panel has the published curves, dashed."""
-    found = settings([row for row in rows if row["jaccard"]]) or {None: {}}
+    """Draw a column for each setting of our rows that has several shares: with the published curves, dashed, and ours.
+
+    The lower panel has the same curves of ours, near the top alone, where they would otherwise not be told apart.
+    """
+    found = {
+        setting: shares
+        for setting, shares in settings([row for row in rows if row["jaccard"]]).items()
+        if len(shares) > 1
+    }
+    found = {setting: curves(shares) for setting, shares in found.items()} or {None: {}}
     figure, axes = plt.subplots(
-        1, len(found), figsize=(6.5 * len(found), 4.5), squeeze=False, sharey=True, layout="constrained"
+        2, len(found), figsize=(6.5 * len(found), 8), squeeze=False, sharex=True, sharey="row", layout="constrained"
     )
-    places = {share: place for place, share in enumerate(TABLE2)}
-    for axis, setting in zip(axes.flat, found, strict=True):
+    for (upper, lower), (setting, ours) in zip(axes.T, found.items(), strict=True):
         for method, curve in published().items():
-            _plot(axis, places, curve, COLOURS[method], f"{METHODS[method]}, published", "--")
-        for name, (method, curve) in curves(found[setting]).items():
-            _plot(axis, places, curve, COLOURS[method], name, "-")
-        axis.set_xticks(range(len(places)), [f"{100 * share:g}" for share in places])
-        title = "" if setting is None else "{} to {}, {}, {}, {} px, seed {}, {}".format(*setting)
-        axis.set(title=title, xlabel="labelled share of the target's training images, %", ylabel="Jaccard, %")
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize="small", loc="lower right")
+            _plot(upper, curve, COLOURS[method], f"{METHODS[method]}, published", "--")
+        for axis in (upper, lower):
+            for (name, (method, curve)), marker in zip(ours.items(), itertools.cycle(MARKERS)):
+                _plot(axis, curve, COLOURS[method], name, "-", marker)
+            axis.set(ylabel="Jaccard, %")
+            axis.grid(alpha=0.3)
+            if axis.has_data():
+                axis.legend(fontsize="small", loc="lower right")
+        if setting is not None:
+            upper.set_title("{} to {}, {}, {}, {} px, seed {}, {}".format(*setting))
+        lower.set_ylim(*_top(ours))
+        lower.set_xticks(range(len(TABLE2)), [f"{100 * share:g}" for share in TABLE2])
+        lower.set_xlabel("labelled share of the target's training images, %")
     figure.savefig(path, dpi=100, metadata={"Software": None})
     plt.close(figure)
+
+
+def _top(ours: dict[str, tuple[str, Curve]]) -> tuple[float, float]:
+    """Return the range of Jaccard that holds all curves but that from scratch, which begins far below."""
+    ends = [
+        end for method, curve in ours.values() if method != "from_scratch" for point in curve.values() for end in point
+    ]
+    return (min(ends) - 0.5, max(ends) + 0.5) if ends else (0, 100)
 
 
 def curves(shares: dict[float, dict[str, Row]]) -> dict[str, tuple[str, Curve]]:
@@ -72,11 +94,11 @@ def published() -> dict[str, Curve]:
     }
 
 
-def _plot(axis: plt.Axes, places: dict[float, int], curve: Curve, colour: str, label: str, style: str) -> None:
+def _plot(axis: plt.Axes, curve: Curve, colour: str, label: str, style: str, marker: str = "o") -> None:
     """Draw one curve over the shares of the published table; others lie between them."""
-    shares, known = np.array(sorted(curve)), np.array(list(places))
+    shares, known = np.array(sorted(curve)), np.array(list(TABLE2))
     at = np.interp(shares, known, np.arange(len(known)))
     means, lows, highs = np.array([curve[share] for share in shares]).T
     reach = np.maximum([means - lows, highs - means], 0)
-    options = {"linestyle": style, "color": colour, "marker": "o", "markersize": 4, "capsize": 3}
+    options = {"linestyle": style, "color": colour, "marker": marker, "markersize": 4, "capsize": 3}
     axis.errorbar(at, means, yerr=reach, label=label, alpha=0.5 if style == "--" else 1.0, **options)
