@@ -1,6 +1,7 @@
 """A model as one file that JAX alone runs: StableHLO with its weights, for any batch and on any of JAX's platforms."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,11 @@ def write(directory: Path, output: Path, overwrite: bool = False) -> Path:
         raise ExportError(f"{taken[0]} is there already: give another --output, or --overwrite")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        results.write_json(about, describe(model))  # at once, so that an output which cannot be written to is told soon
-        files.write(path, serialise(model))
+        with tempfile.TemporaryFile(dir=output):
+            pass  # an output that cannot be written to is told soon
+        content = serialise(model)
+        files.write(path, content)
+        results.write_json(about, describe(model))
     except OSError as error:
         raise ExportError(
             f"expected as --output a folder to write to, found {output} ({error.strerror}): give another"

@@ -40,7 +40,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     }
     found = {setting: curves(shares) for setting, shares in found.items()} or {None: {}}
     figure, axes = plt.subplots(
-        2, len(found), figsize=(6.5 * len(found), 8), squeeze=False, sharex=True, sharey="row", layout="constrained"
+        2, len(found), figsize=(6.5 * len(found), 8), squeeze=False, sharex=True, layout="constrained"
     )
     for (upper, lower), (setting, ours) in zip(axes.T, found.items(), strict=True):
         for method, curve in published().items():
@@ -52,6 +52,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             axis.grid(alpha=0.3)
             if axis.has_data():
                 axis.legend(fontsize="small", loc="lower right")
+        upper.set_ylim(0, 100)
         if setting is not None:
             upper.set_title("{} to {}, {}, {}, {} px, seed {}, {}".format(*setting))
         lower.set_ylim(*_top(ours))

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,8 @@ def find(source: Path, output: Path) -> tuple[list[Input], dict[str, str]]:
         ) from error
     if not source.is_dir():
         return [Input(source, source.name, output / _stem(source.name))], {}
-    if Path(os.path.realpath(source)).is_relative_to(os.path.realpath(output)):
+    real = Path(os.path.realpath(source))
+    if output.exists() and any(folder.samefile(output) for folder in (real, *real.parents)):
         raise InputError(
             f"expected as --output a folder beside --input={source} or below it, found {output}, where masks and "
             "radiographs would mix: give another"
@@ -52,13 +53,26 @@ def find(source: Path, output: Path) -> tuple[list[Input], dict[str, str]]:
     paths = list(_walk(source, output, unreachable))
     if not paths and not unreachable:
         raise InputError(f"{source} holds no radiograph: expected {', '.join(SUFFIXES)}, or other DICOM files")
-    names = Counter(path.with_name(name) for path in paths for name in {path.name, _stem(path.name)})
+    return _named(paths, source, output), unreachable
+
+
+def _named(paths: Sequence[Path], source: Path, output: Path) -> list[Input]:
+    """Return the files with the starts of their outputs' paths, which differ where capitals count for nothing, too."""
+    names = Counter(_folded(path.with_name(name)) for path in paths for name in {path.name, _stem(path.name)})
     found = []
     for path in paths:
         stem = path.with_name(_stem(path.name))
-        unique = stem if names[stem] == 1 else path
+        unique = stem if names[_folded(stem)] == 1 else path
         found.append(Input(path, str(path.relative_to(source)), output / unique.relative_to(source)))
-    return found, unreachable
+    taken = Counter(_folded(item.stem) for item in found)
+    alike = [item.name for item in found if taken[_folded(item.stem)] > 1]
+    if alike:
+        raise InputError(f"expected names that differ in more than capitals, found {', '.join(alike[:4])}: rename some")
+    return found
+
+
+def _folded(path: Path) -> str:
+    return str(path).casefold()
 
 
 def _walk(source: Path, output: Path, unreachable: dict[str, str]) -> Iterator[Path]:

@@ -42,14 +42,16 @@ def paths(stem: Path, organs: Iterable[str], mask_format: str) -> list[Path]:
 def write(stem: Path, masks: Masks, radiograph: Radiograph, source: Path, mask_format: str) -> None:
     """Write the masks of the radiograph from the file `source`, and an overlay: all or none; raise `MaskError`."""
     contents = _encoded(masks, radiograph, source, mask_format)
-    *_, overlay = written = paths(stem, masks, mask_format)
+    *targets, overlay = paths(stem, masks, mask_format)
+    written = []
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
-        for path, content in zip(written[:-1], contents, strict=True):
+        for path, content in zip(targets, contents, strict=True):
             files.write(path, content)
+            written.append(path)
         pictures.save(_overlay(radiograph.pixels, masks), overlay)
     except OSError as error:
-        for path in written:
+        for path in written:  # not what an earlier run has left, which is whole
             with suppress(OSError):
                 path.unlink()
         raise MaskError(

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
 
-from cxr_jax import experiment, exported, inference, inputs, prediction, reading, runs
+from cxr_jax import experiment, exported, inference, inputs, mask_files, prediction, reading, runs
 from cxr_jax.data import radiographs
 from tests import tiny
 from tests.samples import dicom
@@ -160,6 +160,19 @@ def test_what_is_written_for_files_has_names_that_differ(tmp_path, names, stems)
     }
 
 
+@pytest.mark.parametrize(("names", "stems"), [(("A.png", "a.dcm"), {"A.png", "a.dcm"}), (("A.png", "a.png"), None)])
+def test_names_differ_in_more_than_capitals(tmp_path, names, stems):
+    for name in names:
+        (tmp_path / name).write_bytes(dicom())
+    if len(list(tmp_path.iterdir())) < 2:
+        pytest.skip("capitals count for nothing here")
+    if stems is None:
+        with pytest.raises(inputs.InputError, match=r"differ in more than capitals, found A\.png, a\.png: rename some"):
+            inputs.find(tmp_path, tmp_path / "out")
+    else:
+        assert {item.stem.name for item in inputs.find(tmp_path, tmp_path / "out")[0]} == stems
+
+
 def test_a_name_that_is_a_number_is_kept_whole(tmp_path):
     (tmp_path / "1.2.3").write_bytes(dicom())
     ((item,), _) = inputs.find(tmp_path / "1.2.3", tmp_path / "out")
@@ -228,6 +241,19 @@ def test_what_cannot_be_written_for_one_file_does_not_keep_the_others(models, fo
     assert "File name too long" in status[f"{'y' * 236}.tif"]
     assert status["x.png"] == "ok"
     assert not (output / "x.dcm_lungs.nii.gz").exists()
+
+
+def test_a_full_disk_leaves_what_was_there_before(tmp_path, monkeypatch):
+    (tmp_path / "x_lungs.png").write_bytes(b"old")
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(mask_files.files, "write", full)
+    radiograph, mask = Radiograph(np.zeros((40, 40))), np.ones((40, 40), bool)
+    with pytest.raises(mask_files.MaskError, match="No space left on device"):
+        mask_files.write(tmp_path / "x", {"lungs": mask}, radiograph, tmp_path / "x.png", "png")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"x_lungs.png": b"old"}
 
 
 def test_what_is_held_at_once_is_bounded_by_pixels(models, tmp_path, monkeypatch):

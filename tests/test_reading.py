@@ -143,6 +143,19 @@ def test_deflated_files_are_inflated_to_a_sane_size(tmp_path, monkeypatch):
             reader(file)
 
 
+@pytest.mark.parametrize("content", [picture(RAMP, "PNG"), dicom()], ids=["png", "dicom"])
+def test_too_little_memory_is_no_fault_of_the_file(tmp_path, monkeypatch, content):
+    def devour(*arguments):
+        raise MemoryError
+
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    monkeypatch.setattr(radiograph_files.image_files, "decode", devour)
+    monkeypatch.setattr(radiograph_files.pydicom, "dcmread", devour)
+    with pytest.raises(MemoryError):
+        reading.read(path)
+
+
 def test_only_files_of_a_sane_size_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "MAX_FILE_BYTES", 100)
     with pytest.raises(reading.ReadError, match="expected at most 100 bytes"):

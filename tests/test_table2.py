@@ -323,3 +323,24 @@ def test_the_figure_has_our_curves_and_the_published_ones(tmp_path):
         figure8.draw(rows, tmp_path / "figure8.png")
         with Image.open(tmp_path / "figure8.png") as picture:
             assert picture.width >= 600
+
+
+def test_each_setting_of_the_figure_has_a_range_of_its_own(tmp_path, monkeypatch):
+    ranges = []
+    monkeypatch.setattr(figure8.plt, "close", lambda figure: ranges.extend(axis.get_ylim() for axis in figure.axes))
+    low = [
+        row
+        | {
+            "seed": 1,
+            "jaccard": row["jaccard"]
+            | {
+                "per_image": {k: v - 50 for k, v in row["jaccard"]["per_image"].items()},
+                "mean": row["jaccard"]["mean"] - 50,
+            },
+        }
+        for row in ROWS
+    ]
+    figure8.draw([*ROWS, *low], tmp_path / "figure8.png")
+    upper, other, lower, far_lower = ranges
+    assert upper == other == (0, 100)
+    assert lower == pytest.approx(np.add(far_lower, 50), abs=0.5)

@@ -155,6 +155,8 @@ def read_pixels(file: File, formats: Sequence[str] = DOWNLOADED) -> UInt8[np.nda
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return decode(content, formats)
+    except MemoryError:
+        raise  # says nothing of the file's format
     except Exception as error:  # Pillow's decoders raise many kinds for damaged files
         raise DownloadError(f"{file.name}: not a readable image ({error}); {file.remedy}") from error
 

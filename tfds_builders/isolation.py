@@ -1,14 +1,16 @@
 """Files are read in a process of its own: what crashes, hangs or devours memory there is an error here, no more."""
 
-import os
+import math
 import pickle
 import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 from tfds_builders.image_files import DownloadError
 
@@ -54,7 +56,7 @@ class Isolated:
         """
         question = pickle.dumps((function, arguments))
         if self._process is None:
-            self._start()
+            self._start(function)
         try:
             done, outcome = self._ask(question, self._seconds)
         except TimeoutError as error:
@@ -67,17 +69,27 @@ class Isolated:
             raise outcome
         return outcome
 
-    def _start(self) -> None:
-        serving = f"from tfds_builders.isolation import serve; serve({self._memory})"
-        command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {serving}"]
+    def _start(self, function: Callable) -> None:
+        """Start the process and have it import the function's module, which takes none of a file's time."""
+        here = str(Path(__file__).parent.parent)
+        paths = [*(path for path in sys.path if isinstance(path, str)), here]  # `""` may have come to mean another
+        program = (
+            "import os, sys; answers = os.fdopen(os.dup(1), 'wb'); os.dup2(2, 1); "  # what decoders print is no answer
+            f"sys.path[:] = {paths!r}; from tfds_builders.isolation import serve; "
+            f"serve(answers, {self._memory}, {self._seconds})"
+        )
+        command = [sys.executable, "-c", program]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
-            self._ask(pickle.dumps((os.getpid, ())), START_SECONDS)
+            done, found = self._ask(pickle.dumps((repr, (function,))), START_SECONDS)
         except (TimeoutError, EOFError) as error:
+            done, found = False, error
+        if not done:
+            self._end()
             raise StartError(
                 f"the process that reads files does not start: expected an answer of {sys.executable} within "
-                f"{START_SECONDS:g} seconds and {self._memory} bytes of memory, found none; what it said is above"
-            ) from error
+                f"{START_SECONDS:g} seconds and {self._memory} bytes of memory, found {found!r}; what it said is above"
+            ) from found
 
     def _ask(self, question: bytes, seconds: float) -> tuple[bool, Any]:
         """Return the answer; where none comes end the process, and raise `TimeoutError` or, if it died, `EOFError`."""
@@ -104,15 +116,16 @@ class Isolated:
             self._process = None
 
 
-def serve(memory: int) -> None:
+def serve(answers: BinaryIO, memory: int, seconds: float) -> None:
     """Answer the questions on standard input, within that many bytes of memory, until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process ends this one
-    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what decoders print is no answer
     _limit(memory)
+    questions, alarm = sys.stdin.buffer, getattr(signal, "alarm", lambda seconds: None)
     while questions.peek(1):
+        alarm(math.ceil(max(seconds, START_SECONDS)) + 5)  # ends this process where the other is no more
         answers.write(_answer(pickle.load(questions)))
         answers.flush()
+        alarm(0)
 
 
 def _answer(question: bytes) -> bytes:
@@ -121,7 +134,18 @@ def _answer(question: bytes) -> bytes:
         function, arguments = pickle.loads(question)
         return pickle.dumps((True, function(*arguments)))
     except Exception as error:
-        return pickle.dumps((False, error))
+        error.add_note(f"in the process that reads files:\n{traceback.format_exc()}")
+        return _raised(error)
+
+
+def _raised(error: Exception) -> bytes:
+    """Return an error as an answer; one that would not come out whole is told by another."""
+    try:
+        answer = pickle.dumps((False, error))
+        pickle.loads(answer)
+    except Exception:
+        return pickle.dumps((False, RuntimeError(repr(error))))
+    return answer
 
 
 def _limit(memory: int) -> None:

@@ -76,6 +76,8 @@ def _decoding(file: File) -> Iterator[None]:
             warnings.simplefilter("ignore")  # of decoders, about what they can read all the same
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
+    except MemoryError:
+        raise  # says nothing of the file's format
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise DownloadError(
