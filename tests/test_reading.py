@@ -150,7 +150,7 @@ def test_too_little_memory_is_no_fault_of_the_file(tmp_path, monkeypatch, conten
 
     path = tmp_path / "a"
     path.write_bytes(content)
-    monkeypatch.setattr(radiograph_files.image_files, "decode", devour)
+    monkeypatch.setattr(radiograph_files, "decode", devour)
     monkeypatch.setattr(radiograph_files.pydicom, "dcmread", devour)
     with pytest.raises(MemoryError):
         reading.read(path)
