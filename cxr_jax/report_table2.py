@@ -1,6 +1,7 @@
 """Table II as Markdown, and what transfer gains over its baselines, from the rows of `docs/results/table2.json`."""
 
 from collections.abc import Mapping, Sequence
+from statistics import mean
 
 from cxr_jax.published import TABLE2
 from cxr_jax.rows import MADE, Row, Table, markdown_table, with_spread
@@ -41,7 +42,8 @@ def markdown(rows: Sequence[Row]) -> str:
         markdown_table(["protocol", "size", "labels", "images", *_columns(labelled)], _lines(labelled)),
         "Transfer less other methods on the same test images (Wilcoxon's signed ranks, Holm's correction over shares):",
         _gains(labelled),
-        "How many seeds converged by themselves, and with restarts (told without labels, `cxr_jax/convergence.py`):",
+        "Seeds of transfers: how many converged by themselves, and with restarts (told without labels, "
+        "`cxr_jax/convergence.py`), and the Jaccard of each, the mean over its test images:",
         _stability(rows),
         "How many masks of test images can be the organ, told without labels (`cxr_jax/plausibility.py`):",
         _plausible(rows),
@@ -72,6 +74,8 @@ def _lines(rows: Sequence[Row]) -> list[list[str]]:
     columns = _columns(rows)
     lines = []
     for (_, target, task, protocol, size, seed, segmenter), shares in settings(rows).items():
+        if sum(map(len, shares.values())) == 1:
+            continue  # there is nothing to compare it with but its other seeds, which follow below
         for share, cells in sorted(shares.items()):
             names = [f"{protocol}, {segmenter}, {target} {task}, seed {seed}", str(size), f"{100 * share:g} %"]
             count = str(next(iter(cells.values()))["labelled_images"])
@@ -129,16 +133,20 @@ def _gains(rows: Sequence[Row]) -> str:
     return markdown_table(head, lines) if lines else "No two methods were tested at the same share of labels."
 
 
-def stability(rows: Sequence[Row]) -> dict[tuple, dict[str, int]]:
-    """Return, by setting, backend and share of labels, how many seeds ran, and converged without and with help."""
+def stability(rows: Sequence[Row]) -> dict[tuple, dict[str, int | list[float]]]:
+    """Return, by setting, backend and share of labels, how many seeds ran, and converged without and with help.
+
+    `jaccard` has the mean over test images of every seed, where there are labels to test with.
+    """
     found = {}
     for row in rows:
         if row["method"] == "transfer":
             key = tuple(row[name] for name in KIND)
-            counts = found.setdefault(key, {"seeds": 0, "alone": 0, "helped": 0})
+            counts = found.setdefault(key, {"seeds": 0, "alone": 0, "helped": 0, "jaccard": []})
             counts["seeds"] += 1
             counts["alone"] += row["converged"] and not row["restarts"]
             counts["helped"] += row["converged"]
+            counts["jaccard"] += [row["jaccard"]["mean"]] if row["jaccard"] else []
     return dict(sorted(found.items()))
 
 
@@ -148,24 +156,25 @@ def _stability(rows: Sequence[Row]) -> str:
             f"{protocol}, {target} {task}, {size} px",
             f"{segmenter}, {backend}",
             f"{100 * share:g} %",
-            *map(str, counts.values()),
+            *(str(counts[name]) for name in ("seeds", "alone", "helped")),
+            *(f"{measure(counts['jaccard']):.2f}" if counts["jaccard"] else "-" for measure in (mean, min, max)),
         ]
         for (target, task, protocol, size, segmenter, backend, share), counts in stability(rows).items()
     ]
     head = ["protocol", "M_A and translator", "labels", "seeds", "converged by themselves", "with restarts"]
+    head += ["mean", "lowest", "highest"]
     return markdown_table(head, lines) if lines else "No transfer is among them."
 
 
 def _plausible(rows: Sequence[Row]) -> str:
+    found = {}
+    for row in sorted(rows, key=ROWS.key):
+        if row["label_frac"] == 0:
+            setting = f"{row['protocol']}, {row['target']} {row['task']}, {row['image_size']} px"
+            found.setdefault((setting, column(row)), []).append(row["plausible"])
     lines = [
-        [
-            f"{row['protocol']}, {row['target']} {row['task']}, {row['image_size']} px, seed {row['seed']}",
-            column(row),
-            f"{row['plausible']['count']} of {row['plausible']['images']}",
-        ]
-        for row in sorted(rows, key=ROWS.key)
-        if row["label_frac"] == 0
+        [*names, str(len(counts)), " of ".join(str(sum(one[part] for one in counts)) for part in ("count", "images"))]
+        for names, counts in found.items()
     ]
-    return (
-        markdown_table(["protocol", "method without labels", "plausible"], lines) if lines else "None had 0 % labels."
-    )
+    head = ["protocol", "method without labels", "seeds", "plausible"]
+    return markdown_table(head, lines) if lines else "None had 0 % labels."
