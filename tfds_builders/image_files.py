@@ -83,10 +83,16 @@ def find_files(folder: Path) -> dict[str, File]:
 def walk(folder: Path, enters: Callable[[Path], bool] = lambda path: True) -> Iterator[Path]:
     """Yield the files below `folder` in order, through links to folders too, each real folder once.
 
-    A file or folder that `enters` says no to is passed over, with all that is in it.
+    A file or folder that `enters` says no to is passed over, with all that is in it. Raises `OSError` for a folder
+    that is there and cannot be listed.
     """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
     seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()
@@ -221,6 +227,8 @@ def _zip_members(path: Path) -> Iterator[tuple[str, File]]:
     for info in archive.infolist():
         if not info.is_dir():
             name = _member_name(path, info.filename)
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others inflate without a bound
+                raise DownloadError(f"{path}: expected {name!r} stored or deflated, found otherwise; unzip it yourself")
             yield name, File(f"{path}: {name}", info.file_size, partial(_read_member, archive, info))
 
 

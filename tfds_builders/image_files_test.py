@@ -1,11 +1,13 @@
 import contextlib
 import gzip
 import io
+import os
 import shutil
 import struct
 import tarfile
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -267,3 +269,26 @@ def test_a_mask_pixel_is_kept_where_half_of_it_was():
     mask[0, :2] = True  # half of the first pixel
     mask[2, 2] = True  # a quarter of the last
     np.testing.assert_array_equal(image_files.square_mask(mask, 2)[..., 0], [[1, 0], [0, 0]])
+
+
+def test_a_member_that_inflates_without_a_bound_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.png", bytes(1000))
+    with pytest.raises(
+        DownloadError, match=r"expected 'a\.png' stored or deflated, found otherwise; unzip it yourself"
+    ):
+        image_files.find_files(tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    listed = os.scandir
+
+    def locked(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(PermissionError, match="locked"):
+        list(image_files.walk(tmp_path))
