@@ -1,12 +1,26 @@
-"""What `main.py` does with finished models, and its flags for that: masks of radiographs, models as single files."""
+"""What `main.py` can be asked for, by mode, and the flags of that."""
 
+import os
 import sys
 from pathlib import Path
 
 from absl import app, flags
+from ml_collections import config_flags
 
-from cxr_jax import exported, mask_files, prediction, ship
+from cxr_jax import config, devices, experiment, exported, mask_files, plans, prediction, results, ship, table1, table2
 
+CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file in configs/.")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where checkpoints, logs and results go; by default runs/ and the name of the config."
+)
+DATA_DIR = flags.DEFINE_string(
+    "data_dir", os.environ.get("TFDS_DATA_DIR"), "Where prepared datasets are; by default TFDS's own folder."
+)
+MANUAL_DIR = flags.DEFINE_string(
+    "manual_dir",
+    os.environ.get("CXR_MANUAL_DIR"),
+    "The folder whose sub-folders jsrt/ and montgomery/ hold the official downloads.",
+)
 CHECKPOINTS = flags.DEFINE_list(
     "checkpoint",
     None,
@@ -17,6 +31,41 @@ OUTPUT = flags.DEFINE_string("output", None, "Where masks, overlays and measurem
 TIDY = flags.DEFINE_bool("tidy", True, "Keep a mask's largest parts alone, and fill their holes.")
 MASK_FORMAT = flags.DEFINE_enum("mask_format", "png", list(mask_files.FORMATS), "The files of masks.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is in --output already.")
+
+
+KINDS = {
+    plans.Experiment: (experiment, results.screen),
+    plans.Table1: (table1, table1.screen),
+    plans.Table2: (table2, table2.screen),
+}
+
+
+def train() -> None:
+    """Do what is left to do of the config, and print the summary."""
+    _run("train")
+
+
+def evaluate() -> None:
+    """Test the checkpoints of the config's workdir again, and print the summary."""
+    _run("evaluate")
+
+
+def _run(mode: str) -> None:
+    if CONFIG.value is None:
+        raise app.UsageError(f"--mode={mode} needs --config, a file in configs/")
+    plan = config.parse(CONFIG.value)
+    workdir = Path(WORKDIR.value or _default_workdir())
+    kind, screen = KINDS[type(plan)]
+    found = getattr(kind, mode)(plan, workdir, DATA_DIR.value, MANUAL_DIR.value)
+    if devices.is_primary():
+        print(screen(found))
+        print(f"  results, checkpoints, pictures and logs: {workdir}")
+
+
+def _default_workdir() -> Path:
+    """Return runs/ and the config's file name and preset, such as runs/transfer_phantom."""
+    path, _, preset = flags.FLAGS["config"].config_filename.partition(":")
+    return Path("runs") / "_".join(filter(None, [Path(path).stem, preset]))
 
 
 def predict() -> None:

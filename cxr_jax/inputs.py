@@ -53,11 +53,14 @@ def find(source: Path, output: Path) -> tuple[list[Input], dict[str, str]]:
     paths = list(_walk(source, output, unreachable))
     if not paths and not unreachable:
         raise InputError(f"{source} holds no radiograph: expected {', '.join(SUFFIXES)}, or other DICOM files")
-    return _named(paths, source, output), unreachable
+    return named(paths, source, output), unreachable
 
 
-def _named(paths: Sequence[Path], source: Path, output: Path) -> list[Input]:
-    """Return the files with the starts of their outputs' paths, which differ where capitals count for nothing, too."""
+def named(paths: Sequence[Path], source: Path, output: Path) -> list[Input]:
+    """Return the files with the starts of their outputs' paths, which differ where capitals count for nothing, too.
+
+    Raises `InputError` where they cannot.
+    """
     names = Counter(_folded(path.with_name(name)) for path in paths for name in {path.name, _stem(path.name)})
     found = []
     for path in paths:

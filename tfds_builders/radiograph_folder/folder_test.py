@@ -2,55 +2,16 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.samples import dicom
+from tests.hospitals import LEFT, RIGHT, STEMS, assert_refused, drawing, gradient, make, save, write_patients
 from tfds_builders.radiograph_folder import folder as folders
 from tfds_builders.radiograph_folder.folder import FolderError
-
-STEMS = [f"patient_{number:02}" for number in range(6)]
-LEFT, RIGHT = "masks/left_lung", "masks/right_lung"
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Return a folder with six radiographs, their masks of both lungs, and whose they are."""
-    root = tmp_path / "hospital"
-    for number, stem in enumerate(STEMS):
-        save(root / f"images/{stem}.png", gradient() + np.uint8(number))
-        for side, columns in ((LEFT, slice(24, 36)), (RIGHT, slice(4, 16))):
-            save(root / side / f"{stem}.png", drawing(columns))
-    write_patients(root, {stem: stem for stem in STEMS})
-    return root
-
-
-def save(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def gradient():
-    return np.tile(np.arange(40, dtype=np.uint8) * 5, (50, 1))
-
-
-def drawing(columns):
-    mask = np.zeros((50, 40), np.uint8)
-    mask[10:40, columns] = 255
-    return mask
-
-
-def write_patients(root, patients, separator=",", head="image,patient", encoding="utf-8"):
-    lines = [head.replace(",", separator), *(f"{image}{separator}{who}" for image, who in patients.items())]
-    (root / "patients.csv").write_text("\n".join(lines) + "\n", encoding=encoding)
-
-
-def assert_refused(root, *messages):
-    with pytest.raises(FolderError) as caught:
-        folders.read(root)
-    for message in messages:
-        assert message in str(caught.value)
-    assert f"{len(messages)} fault" in str(caught.value)
-    assert "Expected is a folder like this" in str(caught.value)
+    return make(tmp_path / "hospital")
 
 
 def test_all_parts_are_found(folder):
@@ -165,18 +126,6 @@ def test_files_of_other_kinds_among_the_images(folder):
     assert_refused(folder, f"images/scan.gif: {kinds}", f"images/IM0001: {kinds}")
 
 
-def test_without_a_table_dicom_files_say_whose_they_are_if_all_do(folder):
-    (folder / "patients.csv").unlink()
-    for stem in STEMS:
-        (folder / f"images/{stem}.png").unlink()
-        (folder / f"images/{stem}.dcm").write_bytes(dicom(PatientID=f"id of {stem}"))
-    assert folders.read(folder).patients == {stem: f"id of {stem}" for stem in STEMS}
-    (folder / f"images/{STEMS[0]}.dcm").write_bytes(dicom())
-    assert folders.read(folder).patients is None
-    write_patients(folder, {stem: "told" + stem for stem in STEMS})
-    assert folders.read(folder).patients[STEMS[1]] == "told" + STEMS[1]
-
-
 def test_some_images_may_have_masks_and_others_not(folder):
     for stem in STEMS[2:]:
         for side in (LEFT, RIGHT):
@@ -240,69 +189,6 @@ def test_names_that_cannot_be_printed(folder):
     write_patients(folder, patients)
     with pytest.raises(FolderError, match=r"3 faults:\n  'images/two\\nlines.png': expected a name of printable"):
         folders.read(folder)
-
-
-@pytest.mark.parametrize(
-    "how", [{"separator": ";"}, {"encoding": "utf-8-sig"}, {"head": " image , patient , age"}], ids=str
-)
-def test_tables_as_spreadsheets_write_them(folder, how):
-    write_patients(folder, {f"{stem}.png" if "0" in stem else stem: f" Ä{stem} " for stem in STEMS}, **how)
-    assert folders.read(folder).patients == {stem: f"Ä{stem}" for stem in STEMS}
-
-
-def test_names_with_points_and_umlauts_are_matched(folder):
-    uid = "1.2.840.113.7"
-    for path in folder.rglob(f"{STEMS[0]}.png"):
-        path.rename(path.with_name(f"{uid}.png"))
-    for path in folder.rglob(f"{STEMS[1]}.png"):
-        path.rename(path.with_name("Mu\u0308ller.png"))  # as a Mac writes it
-    write_patients(folder, {uid: "a", "M\u00fcller": "b"} | {stem: stem for stem in STEMS[2:]})
-    assert folders.read(folder).patients[uid] == "a"
-    assert folders.read(folder).patients["M\u00fcller"] == "b"
-
-
-def test_a_table_that_does_not_fit_the_images(folder):
-    write_patients(folder, {stem: stem for stem in STEMS[:-1]} | {"somebody.png": "x", f"{STEMS[0]}.png": "y"})
-    assert_refused(
-        folder,
-        "patients.csv: there is no image 'somebody'",
-        f"patients.csv: expected one patient of '{STEMS[0]}', found '{STEMS[0]}' and 'y'",
-        f"patients.csv: says nothing of image '{STEMS[-1]}'",
-    )
-    write_patients(folder, {stem: stem for stem in STEMS[:-1]} | {STEMS[-1]: ""})
-    assert_refused(folder, f"patients.csv: expected one patient of '{STEMS[-1]}', found None and ''")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "expected the columns image and patient in its first line, found []"),
-        (b"file,person\na,b\n", "expected the columns image and patient in its first line, found ['file', 'person']"),
-        (b"image,patient\nM\xfcller,b\n", "can't decode byte"),
-        (b'image,patient\n"a,b\n', "unexpected end of data"),
-    ],
-)
-def test_a_table_that_cannot_be_read(folder, content, message):
-    (folder / "patients.csv").write_bytes(content)
-    assert_refused(folder, message)
-
-
-def test_a_table_is_gone_through_a_few_times_however_many_images_there_are(folder, monkeypatch):
-    class Pairs(list):
-        passes = 0
-
-        def __iter__(self):
-            Pairs.passes += 1
-            return super().__iter__()
-
-    monkeypatch.setattr(folders, "_pairs", lambda table: Pairs((stem, stem) for stem in STEMS))
-    folders.read(folder)
-    assert Pairs.passes <= 2 < len(STEMS)
-
-
-def test_the_table_is_found_in_any_case(folder):
-    (folder / "patients.csv").rename(folder / "Patients.CSV")
-    assert folders.read(folder).patients is not None
 
 
 def test_a_checksum_tells_contents_apart_and_not_places(folder):
