@@ -41,7 +41,12 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             directory.resolve(),
             item_names=("model", "training", "about"),
-            options=ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=keep,
+                cleanup_tmp_directories=True,
+                # members save at the same time, and processes wait for each other at barriers, found by name
+                multiprocessing_options=ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=str(directory)),
+            ),
         )
 
     def save(self, epoch: int, model: Tree, training: Tree, score: float) -> None:
