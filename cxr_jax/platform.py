@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-_FUSION_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
+_LIBRARY_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
+_LIBRARY_TAKES = "individual_convolution,individual_dot"
 
 
 def tune_cpu() -> None:
-    """Ask XLA's CPU backend for the fast weight gradient of convolutions.
+    """Have XLA's CPU backend leave convolutions and matrix products to its library of kernels (YNNPACK).
 
     XLA aborts on a flag it does not know, so the flag is set only for the releases on which it is known to
     work. It has no effect on other backends, and a choice already made in `XLA_FLAGS` stands. It must run
@@ -22,8 +23,8 @@ def tune_cpu() -> None:
     """
     release = tuple(int(part) for part in importlib.metadata.version("jaxlib").split(".")[:2])
     flags = os.environ.get("XLA_FLAGS", "")
-    if (0, 10) <= release <= (0, 12) and _FUSION_FLAG not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {_FUSION_FLAG}=dot".strip()
+    if (0, 10) <= release <= (0, 12) and _LIBRARY_FLAG not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_LIBRARY_FLAG}={_LIBRARY_TAKES}".strip()
 
 
 def use_compilation_cache() -> None:

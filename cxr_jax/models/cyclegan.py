@@ -8,7 +8,8 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from cxr_jax.losses import mean_absolute_error
-from cxr_jax.models.layers import GAUSSIAN, Image, PaddedConv, ResidualBlock, UpConv, instance_norm
+from cxr_jax.models.layers import GAUSSIAN, Image, PaddedConv, ResidualBlock, UpConv
+from cxr_jax.models.normalisation import instance_norm
 
 Gray = Float[Array, "b h w 1"]
 GrayA = Float[Array, "n h w 1"]

@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from cxr_jax.models import vgg
-from cxr_jax.models.layers import KAIMING, check_size, check_width, dropout, dropout_keys, max_pool
+from cxr_jax.models.layers import KAIMING, ConvByProduct, check_size, check_width, dropout, dropout_keys, max_pool
 
 Scores = Float[Array, "b _ _ 1"]
 RATE = 0.5
@@ -56,7 +56,7 @@ class FCN(nnx.Module):
         """Make an FCN whose stages have 1, 2, 4, 8 and 8 times `width` channels, and fc6 and fc7 64 times."""
         check_width(width)
         self.stages = nnx.List(vgg.encoder(width, batch_norm=batch_norm, rngs=rngs))
-        self.fc6 = nnx.Conv(8 * width, 64 * width, (7, 7), kernel_init=KAIMING, rngs=rngs)
+        self.fc6 = ConvByProduct(8 * width, 64 * width, (7, 7), kernel_init=KAIMING, rngs=rngs)
         self.fc7 = nnx.Conv(64 * width, 64 * width, (1, 1), kernel_init=KAIMING, rngs=rngs)
         self.score_pool3 = nnx.Conv(4 * width, 1, (1, 1), rngs=rngs)
         self.score_pool4 = nnx.Conv(8 * width, 1, (1, 1), rngs=rngs)

@@ -8,9 +8,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
+from cxr_jax.models.normalisation import instance_norm
+
 KAIMING = nnx.initializers.kaiming_normal()
 GAUSSIAN = nnx.initializers.normal(0.02)
-MOMENTUM = 0.9  # of the running statistics of batch norm: they forget with a half-life of seven steps
 
 Image = Float[Array, "_ _ _ _"]
 Pooled = Float[Array, "b h w c"]
@@ -83,41 +84,6 @@ def dropout(x: Image, rate: float, key: PRNGKeyArray) -> Image:
     return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0.0)
 
 
-def instance_norm(x: Image, epsilon: float = 1e-5) -> Image:
-    """Give each channel of each image zero mean and unit variance (no learned parameters), computed in fp32."""
-    exact = x.astype(jnp.float32)
-    mean = exact.mean(axis=(1, 2), keepdims=True)
-    variance = exact.var(axis=(1, 2), keepdims=True)
-    return ((exact - mean) * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
-
-
-def adaptive_instance_norm(x: Image, scale: Float[Array, "b c"], shift: Float[Array, "b c"]) -> Image:
-    """AdaIN: instance norm, then the scale and shift that a style prescribes (MUNIT, section 5.1)."""
-    return instance_norm(x) * scale[:, None, None, :] + shift[:, None, None, :]
-
-
-class LayerNorm(nnx.Module):
-    """MUNIT's layer norm: statistics over a whole image, a scale and a shift for each channel.
-
-    As in MUNIT's decoder, the deviation is the unbiased one, epsilon is added to it rather than to the
-    variance, and scales start uniform in [0, 1].
-    """
-
-    def __init__(self, channels: int, *, epsilon: float = 1e-5, rngs: nnx.Rngs):
-        """Make the layer for `channels` channels."""
-        self.scale = nnx.Param(jax.random.uniform(rngs.params(), (channels,)))
-        self.shift = nnx.Param(jnp.zeros((channels,)))
-        self.epsilon = epsilon
-
-    def __call__(self, x: Image) -> Image:
-        """Normalise `x`, computed in fp32."""
-        exact = x.astype(jnp.float32)
-        mean = exact.mean(axis=(1, 2, 3), keepdims=True)
-        deviation = exact.std(axis=(1, 2, 3), keepdims=True, ddof=1)
-        normal = (exact - mean) / (deviation + self.epsilon)
-        return (normal * self.scale[...] + self.shift[...]).astype(x.dtype)
-
-
 class PaddedConv(nnx.Module):
     """Reflection padding, convolution, normalisation and activation: the block MUNIT is made of."""
 
@@ -164,6 +130,25 @@ class ResidualBlock(nnx.Module):
     def __call__(self, x: Image) -> Image:
         """Apply the block."""
         return x + self.second(self.first(x))
+
+
+class ConvByProduct(nnx.Conv):
+    """A convolution that keeps the size, as one matrix product: for large kernels on small images, which are slow.
+
+    Every pixel is given its neighbourhood, so this takes as many times the memory as the kernel has positions.
+    """
+
+    def __call__(self, x: Image) -> Image:
+        """Convolve `x` with the (odd-sized) kernel."""
+        _, h, w, _ = x.shape
+        rows, columns = self.kernel_size
+        padded = jnp.pad(x, ((0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0)))
+        shifted = [padded[:, i : i + h, j : j + w] for i, j in np.ndindex(rows, columns)]
+        patches, kernel, bias = (
+            part.astype(self.dtype or x.dtype)
+            for part in (jnp.concatenate(shifted, axis=-1), self.kernel[...], self.bias[...])
+        )
+        return patches @ kernel.reshape(-1, kernel.shape[-1]) + bias
 
 
 class UpConv(nnx.Module):

@@ -12,17 +12,8 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from cxr_jax.losses import mean_absolute_error
-from cxr_jax.models.layers import (
-    KAIMING,
-    Image,
-    LayerNorm,
-    PaddedConv,
-    ResidualBlock,
-    UpsampledConv,
-    adaptive_instance_norm,
-    identity,
-    instance_norm,
-)
+from cxr_jax.models.layers import KAIMING, Image, PaddedConv, ResidualBlock, UpsampledConv, identity
+from cxr_jax.models.normalisation import LayerNorm, adaptive_instance_norm, instance_norm
 
 Gray = Float[Array, "b h w 1"]
 GrayA = Float[Array, "n h w 1"]

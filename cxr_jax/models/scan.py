@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from cxr_jax.models.layers import KAIMING, MOMENTUM, Image, UpConv, check_size, check_width, identity, max_pool
+from cxr_jax.models.layers import KAIMING, Image, UpConv, check_size, check_width, identity, max_pool
+from cxr_jax.models.normalisation import BatchNorm
 
 RATES = ((1, 1), (1, 1, 1), (1, 1), (1, 2, 4))  # of the blocks of each stage; a pooling between two stages
 LAST_BLOCKS = 2  # of the segmenter, at the image's size
@@ -26,11 +27,11 @@ class NormRelu(nnx.Module):
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         """Make the layer."""
-        self.norm = nnx.BatchNorm(channels, momentum=MOMENTUM, rngs=rngs)
+        self.norm = BatchNorm(channels, rngs=rngs)
 
     def __call__(self, x: Image, *, train: bool) -> Image:
         """Apply the layer; training normalises by the batch and updates the running statistics."""
-        return jax.nn.relu(self.norm(x, use_running_average=not train))
+        return jax.nn.relu(self.norm(x, train=train))
 
 
 class ResidualBlock(nnx.Module):

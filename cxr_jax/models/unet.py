@@ -6,6 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from cxr_jax.models.layers import KAIMING, Image, UpConv, check_size, check_width, max_pool
+from cxr_jax.models.normalisation import GroupNorm
 
 GROUPS = 8
 
@@ -19,8 +20,8 @@ class DoubleConv(nnx.Module):
         def conv(channels: int) -> nnx.Conv:
             return nnx.Conv(channels, channels_out, (3, 3), kernel_init=KAIMING, rngs=rngs)
 
-        def norm() -> nnx.GroupNorm:
-            return nnx.GroupNorm(channels_out, num_groups=GROUPS, rngs=rngs)
+        def norm() -> GroupNorm:
+            return GroupNorm(channels_out, num_groups=GROUPS, rngs=rngs)
 
         self.convs = nnx.List([conv(channels_in), conv(channels_out)])
         self.norms = nnx.List([norm(), norm()])

@@ -14,8 +14,9 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from cxr_jax.losses import mean_absolute_error
-from cxr_jax.models.layers import LayerNorm, PaddedConv, ResidualBlock, UpsampledConv
+from cxr_jax.models.layers import PaddedConv, ResidualBlock, UpsampledConv
 from cxr_jax.models.munit import ContentEncoder
+from cxr_jax.models.normalisation import LayerNorm
 
 Gray = Float[Array, "b h w 1"]
 GrayA = Float[Array, "n h w 1"]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from cxr_jax.models.layers import KAIMING, MOMENTUM, Image
+from cxr_jax.models.layers import KAIMING, Image
+from cxr_jax.models.normalisation import BatchNorm
 
 LAYOUT = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # stages: multiple of the first one's width, convolutions
 
@@ -17,12 +18,12 @@ class ConvNorm(nnx.Module):
     def __init__(self, channels_in: int, channels_out: int, *, batch_norm: bool = True, rngs: nnx.Rngs):
         """Make the layer; without batch norm the convolution has a bias."""
         self.conv = nnx.Conv(channels_in, channels_out, (3, 3), use_bias=not batch_norm, kernel_init=KAIMING, rngs=rngs)
-        self.norm = nnx.BatchNorm(channels_out, momentum=MOMENTUM, rngs=rngs) if batch_norm else None
+        self.norm = BatchNorm(channels_out, rngs=rngs) if batch_norm else None
 
     def __call__(self, x: Image, *, train: bool) -> Image:
         """Apply the layer; training normalises by the batch and updates the running statistics."""
         x = self.conv(x)
-        return jax.nn.relu(x if self.norm is None else self.norm(x, use_running_average=not train))
+        return jax.nn.relu(x if self.norm is None else self.norm(x, train=train))
 
 
 class ConvStage(nnx.Module):

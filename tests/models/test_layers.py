@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from jax.test_util import check_grads
 
-from cxr_jax.models import layers
+from cxr_jax.models import layers, normalisation
 
 RNG = np.random.default_rng(0)
 
@@ -25,14 +25,14 @@ def test_adaptive_instance_norm_matches_numpy():
             normal = (channel - channel.mean()) / np.sqrt(channel.var() + 1e-5)
             expected[n, :, :, c] = normal * scale[n, c] + shift[n, c]
     np.testing.assert_allclose(
-        layers.adaptive_instance_norm(jnp.asarray(x), jnp.asarray(scale), jnp.asarray(shift)),
+        normalisation.adaptive_instance_norm(jnp.asarray(x), jnp.asarray(scale), jnp.asarray(shift)),
         expected,
         atol=2e-5,
     )
 
 
 def test_layer_norm_is_munits():
-    layer = layers.LayerNorm(3, rngs=nnx.Rngs(0))
+    layer = normalisation.LayerNorm(3, rngs=nnx.Rngs(0))
     layer.shift[...] = jnp.array([0.5, -1.0, 2.0])
     x = images(2, 5, 6, 3)
     scale, shift = np.asarray(layer.scale[...]), np.asarray(layer.shift[...])
@@ -159,3 +159,13 @@ def test_kaiming_initialisation_keeps_the_scale_of_relu_layers():
     block = layers.PaddedConv(64, 64, 3, padding=1, rngs=nnx.Rngs(0))
     deviation = float(jnp.std(block.conv.kernel[...]))
     assert deviation == pytest.approx(np.sqrt(2 / (64 * 9)), rel=0.05)
+
+
+@pytest.mark.parametrize("kernel", [(7, 7), (3, 5)])
+def test_a_convolution_by_product_is_the_convolution(kernel):
+    ours, theirs = (kind(4, 6, kernel, rngs=nnx.Rngs(0)) for kind in (layers.ConvByProduct, nnx.Conv))
+    ours.bias[...] = theirs.bias[...] = jnp.arange(6.0)
+    x = jnp.asarray(images(2, 5, 8, 4))
+    np.testing.assert_allclose(ours(x), theirs(x), atol=2e-5)
+    gradients = [jax.grad(lambda x, layer=layer: (layer(x) ** 2).sum())(x) for layer in (ours, theirs)]
+    np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-3)

@@ -34,11 +34,16 @@ def equations(jaxpr) -> Iterator[jax.extend.core.JaxprEqn]:
                 yield from equations(inner)
 
 
-def types(name, precision, primitive="conv_general_dilated") -> set[str]:
-    """Return the types of what a network's convolutions give, or another primitive."""
+def made_by(name, precision, primitive) -> list[jax.extend.core.JaxprEqn]:
+    """Return the equations of a primitive in what a network computes."""
     graph, variables = initialise(NETWORKS[name], KEY, precision, **SIZES[name])
     traced = jax.make_jaxpr(lambda variables: apply(name, graph, variables))(variables)
-    return {str(e.outvars[0].aval.dtype) for e in equations(traced.jaxpr) if e.primitive.name == primitive}
+    return [equation for equation in equations(traced.jaxpr) if equation.primitive.name == primitive]
+
+
+def types(name, precision) -> set[str]:
+    """Return the types of what a network's convolutions give."""
+    return {str(e.outvars[0].aval.dtype) for e in made_by(name, precision, "conv_general_dilated")}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -47,8 +52,9 @@ def test_convolutions_have_the_precision_that_was_asked_for(name):
     assert types(name, "bfloat16") == {"bfloat16"}
 
 
-def test_transposed_convolutions_too():
-    assert types("unet", "bfloat16", "dot_general") == {"bfloat16"}
+def test_transposed_convolutions_too_but_not_the_sums_of_normalisations():
+    found = {(e.outvars[0].aval.ndim, str(e.outvars[0].aval.dtype)) for e in made_by("unet", "bfloat16", "dot_general")}
+    assert found == {(6, "bfloat16"), (3, "float32")}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
