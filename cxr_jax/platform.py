@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 
 _LIBRARY_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
-_LIBRARY_TAKES = "individual_convolution,individual_dot"
+_LIBRARY_TAKES = "individual_dot"
 
 
 def tune_cpu() -> None:
-    """Have XLA's CPU backend leave convolutions and matrix products to its library of kernels (YNNPACK).
+    """Have XLA's CPU backend leave matrix products to a library of kernels (YNNPACK), not convolutions.
 
     XLA aborts on a flag it does not know, so the flag is set only for the releases on which it is known to
     work. It has no effect on other backends, and a choice already made in `XLA_FLAGS` stands. It must run
