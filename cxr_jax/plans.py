@@ -181,18 +181,22 @@ class Table2:
     experiment: Experiment  # the transfer without labels, from which every cell differs in method, labels and seed
 
     def starts(self) -> dict[int, Experiment]:
-        """Return for each seed the experiment whose M_A and warmed-up translator all cells of that seed go on from."""
-        return {seed: replace(self.experiment, seed=seed) for seed in self.seeds}
+        """Return for each seed the experiment whose M_A and warmed-up translator all cells of that seed go on from.
+
+        It says nothing of what comes later, so that a workdir's start serves other settings of those stages too.
+        """
+        return {seed: replace(self.experiment, seed=seed, adaptation=None, self_training=None) for seed in self.seeds}
 
     def experiments(self) -> dict[str, Experiment]:
         """Return the experiment of each cell of the grid by the name of its folder; no label, nothing from scratch."""
         cells = {}
-        for seed, start in self.starts().items():
+        for seed in self.seeds:
+            of_seed = replace(self.experiment, seed=seed)
             for method, label_frac in itertools.product(self.methods, self.label_fracs):
                 if method != "from_scratch" or label_frac > 0:
-                    cell = replace(start, method=method, label_frac=label_frac)
+                    cell = replace(of_seed, method=method, label_frac=label_frac)
                     cells[f"seed{seed}/{method}_{100 * label_frac:g}"] = cell
-            cells |= {f"seed{seed}/{task}": replace(start, task=task) for task in self.qualitative}
+            cells |= {f"seed{seed}/{task}": replace(of_seed, task=task) for task in self.qualitative}
         return cells
 
 
