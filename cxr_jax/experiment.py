@@ -108,7 +108,7 @@ def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
                     run.experiment,
                     partly.with_masks() if trusted else datum.source[datum.source_split.train],
                     datum.target[datum.judges()] if trusted else target[split.validation],
-                    splits.training_share(len(target)),
+                    splits.training_share(len(target)) * (2 if trusted else 1),  # as many steps as adaptation has
                     run.workdir,
                     start=teacher.model["segmenter"] if run.experiment.method == "transfer" else teacher.model,
                     trusted=trusted,

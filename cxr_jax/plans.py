@@ -112,10 +112,14 @@ class Experiment:
         return self.method in ("transfer", "self_training") and self.self_training is not None
 
     def settings(self, stage: str) -> SegmenterTraining | Transfer | None:
-        """Return how a stage trains; beside labels of the target, self-training is as long and fast as adaptation."""
+        """Return how a stage trains.
+
+        Beside labels of the target, self-training is as long and fast as adaptation, and its batches are adaptation's with
+        as many images more: it learns from each label as often.
+        """
         if stage == "self_training" and self.label_frac > 0:
             pace = {name: getattr(self.adaptation, name) for name in ("epochs", "learning_rate")}
-            return replace(self.self_training, **pace)
+            return replace(self.self_training, **pace, batch_size=2 * self.adaptation.batch_size)
         return getattr(self, stage)
 
 

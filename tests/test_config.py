@@ -105,6 +105,7 @@ def test_missing_parts_are_named():
     look = transfer.get_config("look").to_dict() | {"label_frac": 0.1}
     beside_labels = config.parse(look).settings("self_training")
     assert (beside_labels.epochs, beside_labels.learning_rate) == (150, config.parse(look).adaptation.learning_rate)
+    assert beside_labels.batch_size == 2 * config.parse(look).adaptation.batch_size
     assert (beside_labels.average, beside_labels.schedule) == (0.99, "cosine")  # it stays a mean teacher
     assert config.parse(look | {"label_frac": 0.0}).settings("self_training").epochs == 20
     with pytest.raises(config.ConfigError, match=r"config.self_training.batch_size must be in \[2, inf\], found 1"):

@@ -273,14 +273,19 @@ def test_a_model_that_is_not_yet_the_outcome_says_so(finished, tmp_path, caplog)
     assert "self_training has come to epoch 1 of 2: this is not its outcome yet" in caplog.text
 
 
-def test_labels_of_the_target_enter_where_they_are_kept(tmp_path, tfds_dir):
+def test_labels_of_the_target_enter_where_they_are_kept(tmp_path, tfds_dir, monkeypatch):
+    stages = {}
+    monkeypatch.setattr(segmentation, "Stage", lambda name, *rest: stages.setdefault(name, training.Stage(name, *rest)))
     results = experiment.train(tiny.experiment(label_frac=0.1), tmp_path, tfds_dir, None)
     assert results["labelled_images"] == 10
     rows = [json.loads(line) for line in (tmp_path / "transfer" / "scalars.jsonl").read_text().splitlines()]
     assert rows[-1]["segmentation_b"] > 0
     rows = [json.loads(line) for line in (tmp_path / "self_training" / "scalars.jsonl").read_text().splitlines()]
     assert "score" in rows[-1]  # on labels of the target's validation images, which count here
-    assert rows[-1]["epoch"] == tiny.experiment().adaptation.epochs  # as long as a baseline learns from them
+    adaptation = tiny.experiment().adaptation
+    assert rows[-1]["epoch"] == adaptation.epochs  # as long as a baseline learns from them,
+    images = len(datasets.load(tiny.experiment(), tfds_dir, None).target)
+    assert stages["self_training"].steps == splits.training_share(images) // adaptation.batch_size  # as often
 
 
 @pytest.mark.slow
