@@ -5,6 +5,7 @@ and in the forms that were tried in its place; all are checked to be equal befor
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -99,9 +100,11 @@ def compare(what: str, shape: Mapping[str, Any], forms: Sequence[Form], arrays: 
     theirs = {f"PyTorch, {layout}": peer(what, arrays, layout) for layout in LAYOUTS}
     for form in forms:
         ours = jax.jit(form)
-        expected = next(iter(theirs.values()))().permute(KERNEL_BACK if what == BY_KERNEL else IMAGES_BACK).numpy()
-        np.testing.assert_allclose(ours(*arrays), expected, atol=TOLERANCE * abs(expected).max(), err_msg=form.__name__)
-        calls = {"ours": lambda ours=ours: jax.block_until_ready(ours(*arrays)), **theirs}
+        found = np.asarray(ours(*arrays))
+        for name, call in theirs.items():
+            expected = call().permute(KERNEL_BACK if what == BY_KERNEL else IMAGES_BACK).cpu().numpy()
+            np.testing.assert_allclose(found, expected, atol=TOLERANCE * abs(expected).max(), err_msg=name)
+        calls = {"ours": partial(ours, *arrays), **theirs}
         times = measure.race({name: repeated(call, number) for name, call in calls.items()})
         measure.report("convolution", {"what": what, "form": form.__name__, **shape}, times, number)
 
@@ -125,7 +128,8 @@ def repeated(call: Callable[[], Any], number: int) -> Callable[[], None]:
 
     def calls() -> None:
         for _ in range(number):
-            call()
+            last = call()
+        jax.block_until_ready(last)
         training.finish()
 
     return calls

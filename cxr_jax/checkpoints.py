@@ -45,7 +45,9 @@ class Checkpoints:
                 preservation_policy=keep,
                 cleanup_tmp_directories=True,
                 # members save at the same time, and processes wait for each other at barriers, found by name
-                multiprocessing_options=ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=str(directory)),
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    barrier_sync_key_prefix=str(directory.resolve())
+                ),
             ),
         )
 

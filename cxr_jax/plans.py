@@ -114,8 +114,8 @@ class Experiment:
     def settings(self, stage: str) -> SegmenterTraining | Transfer | None:
         """Return how a stage trains.
 
-        Beside labels of the target, self-training is as long and fast as adaptation, and its batches are adaptation's with
-        as many images more: it learns from each label as often.
+        Beside labels of the target, self-training is as long and fast as adaptation, and its batches are adaptation's
+        with as many images more: it learns from each label as often.
         """
         if stage == "self_training" and self.label_frac > 0:
             pace = {name: getattr(self.adaptation, name) for name in ("epochs", "learning_rate")}
@@ -187,7 +187,7 @@ class Table2:
     def starts(self) -> dict[int, Experiment]:
         """Return for each seed the experiment whose M_A and warmed-up translator all cells of that seed go on from.
 
-        It says nothing of what comes later, so that a workdir's start serves other settings of those stages too.
+        It says nothing of adaptation and self-training: a workdir's start serves other settings of those stages too.
         """
         return {seed: replace(self.experiment, seed=seed, adaptation=None, self_training=None) for seed in self.seeds}
 

@@ -8,6 +8,7 @@ from cxr_jax import config, plans, results
 from cxr_jax.datasets import Data
 
 LEARNED_FROM = "data.json"
+LATER = ("adaptation", "self_training")  # sections of a config that concern no model others go on from
 STAGES = {  # that lead to a method's outcome, where it has them
     "segmentation": ("pretraining",),
     "transfer": ("pretraining", "warmup", "transfer", "self_training"),
@@ -64,8 +65,10 @@ class Run(NamedTuple):
 def require_own(run: Run) -> None:
     """Raise `WorkdirError` if a folder of the run is that of another config."""
     for part in run.parts:
-        stored = kept(part.workdir / "config.json")
-        found = [] if stored is None else config.differences(stored, config.to_json(part.experiment))
+        stored, here = kept(part.workdir / "config.json"), config.to_json(part.experiment)
+        if stored is not None and part is not run:  # what others go on from says nothing of how they do
+            stored, here = ({**each, **dict.fromkeys(LATER)} for each in (stored, here))
+        found = [] if stored is None else config.differences(stored, here)
         if found:
             raise WorkdirError(
                 f"{part.workdir} belongs to another config (there / here):\n  " + "\n  ".join(found) + "\n"

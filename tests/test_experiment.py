@@ -10,9 +10,20 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cxr_jax import checkpoints, config, datasets, experiment, inference, iteration, runs, segmentation, transfer
+from cxr_jax import (
+    checkpoints,
+    config,
+    datasets,
+    experiment,
+    inference,
+    iteration,
+    runs,
+    segmentation,
+    training,
+    transfer,
+)
 from cxr_jax import results as results_module
-from cxr_jax.data import radiographs, stream
+from cxr_jax.data import radiographs, splits, stream
 from tests import tiny
 
 

@@ -190,6 +190,25 @@ def test_what_is_not_finished_is_trained_before_it_is_evaluated(finished, tmp_pa
         experiment.evaluate_run(cell, tfds_dir, None)
 
 
+def test_a_start_serves_other_settings_of_later_stages(finished, tmp_path):
+    workdir, _ = finished
+    shutil.copytree(workdir / "seed0/start", tmp_path / "start")
+    stored = json.loads((tmp_path / "start/config.json").read_text())
+    assert stored["adaptation"] is stored["self_training"] is None
+
+    def check(**changes):
+        table = small(**changes)
+        start = runs.Run(table.starts()[0], tmp_path / "start")
+        runs.require_own(runs.Run(table.experiments()["seed0/fine_tuning_5"], tmp_path / "cell", start))
+
+    pretraining = config.to_json(tiny.experiment())["pretraining"]
+    check(adaptation=pretraining | {"epochs": 3})
+    (tmp_path / "start/config.json").write_text(json.dumps(stored | {"adaptation": pretraining}))  # as older ones are
+    check()
+    with pytest.raises(runs.WorkdirError, match=r"config.pretraining.epochs: 2 / 7"):
+        check(pretraining=pretraining | {"epochs": 7})
+
+
 def test_fine_tuning_starts_from_the_segmenter(finished):
     workdir, _ = finished
     rows = {

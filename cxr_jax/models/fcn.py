@@ -56,7 +56,7 @@ class FCN(nnx.Module):
         """Make an FCN whose stages have 1, 2, 4, 8 and 8 times `width` channels, and fc6 and fc7 64 times."""
         check_width(width)
         self.stages = nnx.List(vgg.encoder(width, batch_norm=batch_norm, rngs=rngs))
-        self.fc6 = ConvByProduct(8 * width, 64 * width, (7, 7), kernel_init=KAIMING, rngs=rngs)
+        self.fc6 = ConvByProduct(8 * width, 64 * width, 7, kernel_init=KAIMING, rngs=rngs)
         self.fc7 = nnx.Conv(64 * width, 64 * width, (1, 1), kernel_init=KAIMING, rngs=rngs)
         self.score_pool3 = nnx.Conv(4 * width, 1, (1, 1), rngs=rngs)
         self.score_pool4 = nnx.Conv(8 * width, 1, (1, 1), rngs=rngs)

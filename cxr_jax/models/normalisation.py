@@ -1,8 +1,11 @@
 """Normalisations: the moments of each channel of each image, then one scale and one shift for it.
 
 All are written as those two functions, whose gradients are given here. They need no other sums over pixels than
-`_sum_pixels`, which is the one that a CPU has a slow path for. Moments and their gradients are computed in fp32.
+`_sum_pixels`, which is the one that a CPU has a slow path for. Whatever the type of an image, all of it is computed in
+fp32 and rounded once, at the end.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -16,33 +19,35 @@ ByChannel = Float[Array, "b c"]
 
 
 def _sum_pixels(x: Image) -> ByChannel:
-    """Sum each channel of each image, in fp32; on a CPU as a product with ones, several times a reduction's speed."""
+    """Sum each channel of each image: on a CPU along columns as a product with ones, several times a reduction's speed.
 
-    def product(x: Float[Array, "b p c"]) -> ByChannel:
-        ones = jnp.ones((*x.shape[:2], 1), jnp.float32)
-        return jax.lax.dot_general(ones, x, (((1,), (1,)), ((0,), (0,))))[:, 0]
+    Sums of sums are short ones: one product over all pixels would add them up one by one, and round as often.
+    """
 
-    exact = x.astype(jnp.float32).reshape(len(x), -1, x.shape[-1])
-    return jax.lax.platform_dependent(exact, cpu=product, default=lambda x: x.sum(axis=1))
+    def product(x: Image) -> ByChannel:
+        b, h, w, c = x.shape
+        columns = jax.lax.dot_general(jnp.ones((b, 1, h)), x.reshape(b, h, w * c), (((2,), (1,)), ((0,), (0,))))
+        return columns.reshape(b, w, c).sum(axis=1)
+
+    return jax.lax.platform_dependent(x, cpu=product, default=lambda x: x.sum(axis=(1, 2)))
 
 
 @jax.custom_vjp
 def moments(x: Image) -> tuple[ByChannel, ByChannel]:
-    """Return mean and (biased) variance of each channel of each image, in fp32."""
+    """Return mean and (biased) variance of each channel of each image."""
     return _moments(x)[0]
 
 
 def _moments(x: Image) -> tuple[tuple[ByChannel, ByChannel], tuple[Image, ByChannel]]:
     pixels = x.shape[1] * x.shape[2]
     mean = _sum_pixels(x) / pixels
-    centred = x.astype(jnp.float32) - mean[:, None, None]
-    return (mean, _sum_pixels(centred * centred) / pixels), (x, mean)
+    return (mean, _sum_pixels((x - mean[:, None, None]) ** 2) / pixels), (x, mean)
 
 
 def _moments_gradient(kept: tuple[Image, ByChannel], of: tuple[ByChannel, ByChannel]) -> tuple[Image]:
     x, mean = kept
     of_mean, of_variance = (part[:, None, None] / (x.shape[1] * x.shape[2]) for part in of)
-    return ((of_mean + 2 * of_variance * (x.astype(jnp.float32) - mean[:, None, None])).astype(x.dtype),)
+    return (of_mean + 2 * of_variance * (x - mean[:, None, None]),)
 
 
 moments.defvjp(_moments, _moments_gradient)
@@ -50,8 +55,8 @@ moments.defvjp(_moments, _moments_gradient)
 
 @jax.custom_vjp
 def scale_and_shift(x: Image, scale: ByChannel, shift: ByChannel) -> Image:
-    """Return `scale * x + shift`, each channel of each image with its own (fp32) numbers, in the type of `x`."""
-    return (x.astype(jnp.float32) * scale[:, None, None] + shift[:, None, None]).astype(x.dtype)
+    """Return `scale * x + shift`, each channel of each image with its own numbers."""
+    return x * scale[:, None, None] + shift[:, None, None]
 
 
 def _scale_and_shift(x: Image, scale: ByChannel, shift: ByChannel) -> tuple[Image, tuple[Image, ByChannel]]:
@@ -60,9 +65,7 @@ def _scale_and_shift(x: Image, scale: ByChannel, shift: ByChannel) -> tuple[Imag
 
 def _scale_and_shift_gradient(kept: tuple[Image, ByChannel], of: Image) -> tuple[Image, ByChannel, ByChannel]:
     x, scale = kept
-    exact = of.astype(jnp.float32)
-    of_x = (exact * scale[:, None, None]).astype(x.dtype)
-    return of_x, _sum_pixels(exact * x.astype(jnp.float32)), _sum_pixels(exact)
+    return of * scale[:, None, None], _sum_pixels(of * x), _sum_pixels(of)
 
 
 scale_and_shift.defvjp(_scale_and_shift, _scale_and_shift_gradient)
@@ -84,16 +87,18 @@ def pooled(mean: ByChannel, variance: ByChannel, groups: int = 1, axis: int = 1)
 
 def instance_norm(x: Image, epsilon: float = 1e-5) -> Image:
     """Give each channel of each image zero mean and unit variance (no learned parameters)."""
-    mean, variance = moments(x)
+    exact = x.astype(jnp.float32)
+    mean, variance = moments(exact)
     scale = jax.lax.rsqrt(variance + epsilon)
-    return scale_and_shift(x, scale, -mean * scale)
+    return scale_and_shift(exact, scale, -mean * scale).astype(x.dtype)
 
 
 def adaptive_instance_norm(x: Image, scale: ByChannel, shift: ByChannel, epsilon: float = 1e-5) -> Image:
     """AdaIN: instance norm, then the scale and shift that a style prescribes (MUNIT, section 5.1)."""
-    mean, variance = moments(x)
+    exact = x.astype(jnp.float32)
+    mean, variance = moments(exact)
     scale = scale * jax.lax.rsqrt(variance + epsilon)
-    return scale_and_shift(x, scale, shift - mean * scale)
+    return scale_and_shift(exact, scale, shift - mean * scale).astype(x.dtype)
 
 
 class LayerNorm(nnx.Module):
@@ -111,10 +116,11 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x: Image) -> Image:
         """Normalise `x`."""
-        mean, variance = pooled(*moments(x))
-        values = x[0].size
+        exact = x.astype(jnp.float32)
+        mean, variance = pooled(*moments(exact))
+        values = math.prod(x.shape[1:])
         scale = self.scale[...] / (jnp.sqrt(variance * values / (values - 1)) + self.epsilon)
-        return scale_and_shift(x, scale, self.shift[...] - mean * scale)
+        return scale_and_shift(exact, scale, self.shift[...] - mean * scale).astype(x.dtype)
 
 
 class GroupNorm(nnx.GroupNorm):
@@ -122,10 +128,10 @@ class GroupNorm(nnx.GroupNorm):
 
     def __call__(self, x: Image) -> Image:
         """Normalise `x`, in the type in which the layer computes."""
-        x = x if self.dtype is None else x.astype(self.dtype)
-        mean, variance = pooled(*moments(x), groups=self.num_groups)
+        exact = x.astype(jnp.float32)
+        mean, variance = pooled(*moments(exact), groups=self.num_groups)
         scale = self.scale[...] * jax.lax.rsqrt(variance + self.epsilon)
-        return scale_and_shift(x, scale, self.bias[...] - mean * scale)
+        return scale_and_shift(exact, scale, self.bias[...] - mean * scale).astype(self.dtype or x.dtype)
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -137,14 +143,15 @@ class BatchNorm(nnx.BatchNorm):
 
     def __call__(self, x: Image, *, train: bool) -> Image:
         """Normalise `x`: by itself in training, which updates the running statistics, else by those."""
-        x = x if self.dtype is None else x.astype(self.dtype)
-        mean, variance = (jnp.broadcast_to(running[...], (len(x), x.shape[-1])) for running in (self.mean, self.var))
+        exact = x.astype(jnp.float32)
+        by_channel = x.shape[0], x.shape[-1]
+        mean, variance = (jnp.broadcast_to(running[...], by_channel) for running in (self.mean, self.var))
         if train:
-            mean, variance = pooled(*moments(x), axis=0)
+            mean, variance = pooled(*moments(exact), axis=0)
             self.mean[...] = self._forgetful(self.mean[...], mean[0])
             self.var[...] = self._forgetful(self.var[...], variance[0])
         scale = self.scale[...] * jax.lax.rsqrt(variance + self.epsilon)
-        return scale_and_shift(x, scale, self.bias[...] - mean * scale)
+        return scale_and_shift(exact, scale, self.bias[...] - mean * scale).astype(self.dtype or x.dtype)
 
     def _forgetful(self, running: Float[Array, " c"], new: Float[Array, " c"]) -> Float[Array, " c"]:
         return jax.lax.stop_gradient(self.momentum * running + (1 - self.momentum) * new)

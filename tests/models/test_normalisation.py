@@ -28,6 +28,9 @@ def randomised(layer: nnx.Module) -> nnx.Module:
     """Give a layer scales and shifts that are not one and zero."""
     layer.scale[...] = jnp.asarray(RNG.normal(size=8), jnp.float32)
     layer.bias[...] = jnp.asarray(RNG.normal(size=8), jnp.float32)
+    if isinstance(layer, nnx.BatchNorm):
+        layer.mean[...] = jnp.asarray(RNG.normal(size=8), jnp.float32)
+        layer.var[...] = jnp.asarray(RNG.uniform(2.0, 4.0, size=8), jnp.float32)
     return layer
 
 
@@ -90,9 +93,61 @@ def test_batch_norm_and_its_running_statistics_are_flaxs(train):
     assert_close(of(ours, train=train), of(theirs, use_running_average=not train))
 
 
-def test_in_16_bits_sums_have_32():
+def plain_instance_norm(x):
+    mean, variance = (part[:, None, None] for part in plain_moments(x))
+    return (x - mean) / jnp.sqrt(variance + 1e-5)
+
+
+def plain_adaptive_instance_norm(x, scale, shift):
+    return plain_scale_and_shift(plain_instance_norm(x), scale, shift)
+
+
+def plain_layer_norm(layer):
+    def norm(x):
+        deviation = x.std(axis=(1, 2, 3), keepdims=True, ddof=1)
+        return (x - x.mean(axis=(1, 2, 3), keepdims=True)) / (deviation + 1e-5) * layer.scale[...] + layer.shift[...]
+
+    return norm
+
+
+LAYER = normalisation.LayerNorm(8, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    ("norm", "plain", "arguments"),
+    [
+        (normalisation.instance_norm, plain_instance_norm, (X,)),
+        (normalisation.adaptive_instance_norm, plain_adaptive_instance_norm, (X, SCALE, SHIFT)),
+        (LAYER, plain_layer_norm(LAYER), (X,)),
+    ],
+)
+def test_gradients_of_whole_norms_are_those_of_plain_ones(norm, plain, arguments):
+    assert_close(norm(*arguments), plain(*arguments))
+    assert_close(gradients(norm, *arguments), gradients(plain, *arguments))
+
+
+def test_a_channel_without_contrast_stays_at_zero():
+    flat = jnp.full((2, 256, 256, 4), 1.37)
+    np.testing.assert_allclose(normalisation.moments(flat)[0], 1.37, rtol=5e-6)
+    assert abs(normalisation.instance_norm(flat)).max() < 5e-3
+
+
+def test_in_16_bits_sums_have_32_and_gradients_are_rounded_once():
     half = (X + 300).astype(jnp.bfloat16)
-    mean, variance = normalisation.moments(half)
-    assert mean.dtype == variance.dtype == jnp.float32
-    assert_close((mean, variance), plain_moments(half.astype(jnp.float32)))
-    assert normalisation.instance_norm(half).dtype == jnp.bfloat16
+    assert_close(
+        normalisation.instance_norm(half), plain_instance_norm(half.astype(jnp.float32)).astype(jnp.bfloat16), 0.01
+    )
+    half = X.astype(jnp.bfloat16)
+    backwards = [
+        jax.vjp(norm, half)[1]((WEIGHTS + 3).astype(jnp.bfloat16))[0].astype(jnp.float32)
+        for norm in (normalisation.instance_norm, lambda x: plain_instance_norm(x.astype(jnp.float32)).astype(x.dtype))
+    ]
+    error = jnp.linalg.norm(backwards[0] - backwards[1]) / jnp.linalg.norm(backwards[1])
+    assert error < 1e-3
+
+
+@pytest.mark.parametrize("norm", [normalisation.instance_norm, LAYER])
+def test_norms_can_be_exported_for_any_number_of_images(norm):
+    (b,) = jax.export.symbolic_shape("b")
+    exported = jax.export.export(jax.jit(norm))(jax.ShapeDtypeStruct((b, 6, 10, 8), jnp.float32))
+    assert_close(exported.call(X), norm(X))

@@ -55,6 +55,8 @@ def test_convolutions_have_the_precision_that_was_asked_for(name):
 def test_transposed_convolutions_too_but_not_the_sums_of_normalisations():
     found = {(e.outvars[0].aval.ndim, str(e.outvars[0].aval.dtype)) for e in made_by("unet", "bfloat16", "dot_general")}
     assert found == {(6, "bfloat16"), (3, "float32")}
+    products = [e.outvars[0].aval for e in made_by("fcn", "bfloat16", "dot_general")]
+    assert {str(product.dtype) for product in products if product.ndim == 4} == {"bfloat16"}  # fc6, a convolution too
 
 
 @pytest.mark.parametrize("name", NETWORKS)
