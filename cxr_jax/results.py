@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,11 +122,16 @@ def command() -> str:
 
 
 def commit() -> str:
-    """Return the commit of the code that runs, marked where the tree was changed; `unknown` outside of git."""
-    here = Path(__file__).parent
+    """Return the commit of the code that runs, marked where a tracked file but a result was changed since.
+
+    Outside of git it is `unknown`.
+    """
+    git = partial(subprocess.run, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     try:
-        words = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(words, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        head = git(["git", "rev-parse", "HEAD"]).stdout.strip()
+        paths = ":/", ":(top,exclude)docs/results"
+        changed = git(["git", "status", "--porcelain", "--untracked-files=no", "--", *paths]).stdout
+        return f"{head}-dirty" if changed else head
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import subprocess
 from types import SimpleNamespace
 
 import jax
@@ -507,3 +508,23 @@ def test_self_training_without_a_transfer_goes_on_from_the_segmenter(finished, t
     assert experiment.evaluate(tiny.experiment(method="self_training"), tmp_path, tfds_dir, None) == results | {
         "command": results["command"]
     }
+
+
+def test_a_changed_tree_is_told_but_not_for_its_results(tmp_path, monkeypatch):
+    def git(*words):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    for name in ("cxr_jax/results.py", "docs/results/table.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.setattr(results_module, "__file__", str(tmp_path / "cxr_jax/results.py"))
+    assert results_module.commit() == "unknown"
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "all")
+    head = git("rev-parse", "HEAD").strip()
+    (tmp_path / "docs/results/table.json").write_text("[]")
+    assert results_module.commit() == head
+    (tmp_path / "cxr_jax/results.py").write_text("1")
+    assert results_module.commit() == f"{head}-dirty"
