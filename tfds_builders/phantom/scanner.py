@@ -7,8 +7,8 @@ import numpy as np
 from scipy import ndimage
 
 GLYPHS = {
-    "R": ("XXX.", "X..X", "XXX.", "X.X.", "X..X"),
-    "PA": ("XX...X.", "X.X.X.X", "XX..XXX", "X...X.X", "X...X.X"),
+    "R": ("###.", "#..#", "###.", "#.#.", "#..#"),
+    "PA": ("##...#.", "#.#.#.#", "##..###", "#...#.#", "#...#.#"),
 }
 
 Range = tuple[float, float]
@@ -175,7 +175,7 @@ def _letters(grey: np.ndarray, across: np.ndarray, down: np.ndarray) -> None:
 
 def _glyph(text: str, across: np.ndarray, down: np.ndarray) -> np.ndarray:
     """The text's ink in the unit square."""
-    ink = np.array([[c == "X" for c in row] for row in GLYPHS[text]])
+    ink = np.array([[c == "#" for c in row] for row in GLYPHS[text]])
     inside = (across >= 0) & (across < 1) & (down >= 0) & (down < 1)
     row, column = (np.clip((at * n).astype(int), 0, n - 1) for at, n in zip((down, across), ink.shape, strict=True))
     return inside & ink[row, column]
