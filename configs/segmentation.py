@@ -50,6 +50,7 @@ def get_config(preset: str = "") -> ConfigDict:
     config.precision = "float32"  # or bfloat16
     config.trim = True
     config.negated = ()
+    config.tones = "stretched"  # or equalised
     config.fold = 0
     config.label_frac = 0.0
     config.segmenter = {"name": "unet", "width": 64, "depth": 4}

@@ -37,6 +37,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.precision = base.precision
     config.trim = base.trim
     config.negated = base.negated
+    config.tones = base.tones
     config.segmenters = {
         "unet": {"width": 64},
         "segnet": {"width": 64},

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cxr_jax.data.augmentation import Augmentation
-from cxr_jax.data.radiographs import DATASETS, FOLDER, TASKS
+from cxr_jax.data.radiographs import DATASETS, FOLDER, TASKS, TONES
 from cxr_jax.data.splits import FOLDS
 from cxr_jax.models import CRITICS, DISCRIMINATORS, PRECISIONS, SEGMENTERS, TRANSLATORS, initialise
 from cxr_jax.plans import Convergence, Experiment, SegmenterTraining, Transfer, network_sizes
@@ -32,6 +32,7 @@ def check_values(experiment: Experiment) -> None:
     _check_folder("target", experiment.target, experiment.target_dir)
     for name in experiment.negated:
         one_of("config.negated", name, DATASETS)
+    one_of("config.tones", experiment.tones, TONES)
     within("config.label_frac", experiment.label_frac, 0, 1)
     within("config.fold", experiment.fold, 0, FOLDS - 1)
     within("config.seed", experiment.seed, 0, 2**31 - 1)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 
 from cxr_jax import config, plans, transfer
 from cxr_jax.data import large, radiographs, splits
-from cxr_jax.data.radiographs import Look, Radiographs
+from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.data.stream import Stream
 from cxr_jax.plausibility import Shape
 
@@ -79,7 +79,7 @@ def load(experiment: plans.Experiment, data_dir: str | None, manual_dir: str | N
     stream = None
     if whole is not None:
         kept_back = [target.ids[row] for row in (*target_split.validation, *target_split.test)]
-        stream = whole.stream(kept_back, _look(experiment, experiment.target))
+        stream = whole.stream(kept_back, experiment.look(experiment.target))
     data = Data(source, source_split, target, target_split, labelled, stream)
     _require_labels_kept(experiment, data)
     return data
@@ -92,12 +92,10 @@ def _read(
     name, folder = getattr(experiment, side), getattr(experiment, f"{side}_dir")
     whole = _large(experiment, radiographs.prepare(name, data_dir, manual_dir, folder)) if side == "target" else None
     places = None if whole is None else whole.held
-    size, trim, negate = _look(experiment, name)
-    return radiographs.load(name, experiment.task, size, data_dir, manual_dir, trim, negate, folder, places), whole
-
-
-def _look(experiment: plans.Experiment, name: str) -> Look:
-    return Look(experiment.image_size, experiment.trim, name in experiment.negated)
+    dirs = {"data_dir": data_dir, "manual_dir": manual_dir}
+    look = experiment.look(name)._asdict()
+    loaded = radiographs.load(name, experiment.task, **look, **dirs, folder=folder, places=places)
+    return loaded, whole
 
 
 def _large(experiment: plans.Experiment, builder: tfds.core.DatasetBuilder) -> large.Large | None:

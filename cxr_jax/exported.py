@@ -65,6 +65,7 @@ def describe(model: inference.Predictor) -> dict[str, Any]:
         f"cut the image to the bounding box of the pixels above {FRAME_LEVEL:g} of its maximum" * experiment.trim,
         f"resize it to {size}x{size}, averaging areas where it shrinks",
         "scale it from its own minimum and maximum to 0 and 255, uint8",
+        "equalise its histogram" * (experiment.tones == "equalised"),
         "invert it" * (dataset in experiment.negated),
     ]
     return {

@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, UInt8
 
 from cxr_jax import checkpoints, compact, config, evaluation, iteration, plans, postprocessing, segmentation
-from cxr_jax.data.radiographs import TASKS, WHOLE, body_frame, normalise
+from cxr_jax.data.radiographs import TASKS
 from cxr_jax.models import TRANSLATORS, initialise
 from cxr_jax.views import Views
 from tfds_builders.image_files import resize
@@ -82,10 +82,8 @@ class Predictor:
         """Return the frame of an image that the networks see, and that as they see it."""
         if image.ndim != 2 or not np.issubdtype(image.dtype, np.number) or not np.isfinite(image).all():
             raise ValueError(f"expected one grey image (h w) of finite numbers, found {image.shape} {image.dtype}")
-        frame = body_frame(image) if self.experiment.trim else WHOLE
-        prepared = normalise(resize(image[frame], self.experiment.image_size))[..., None]
-        negated = (self.experiment.target or self.experiment.source) in self.experiment.negated
-        return frame, 255 - prepared if negated else prepared
+        look = self.experiment.look(self.experiment.target or self.experiment.source)
+        return look.frame(image[..., None]), look(image[..., None])
 
 
 def _at_own_size(

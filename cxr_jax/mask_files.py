@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from cxr_jax import dicom_seg, files, inference, pictures
+from cxr_jax import dicom_seg, files, pictures
+from cxr_jax.data.radiographs import normalise
 from tfds_builders.radiograph_files import Radiograph
 
 COLOURS = {"lungs": (64, 160, 255), "heart": (255, 64, 64), "clavicles": (255, 200, 0)}
@@ -98,5 +99,5 @@ def _overlay(pixels: Float[np.ndarray, "h w"], masks: Masks) -> UInt8[np.ndarray
     """Return a radiograph, made smaller if it is large, with the outlines of its masks."""
     step = max(1, -(-max(pixels.shape) // SHOWN))
     shown = pixels[::step, ::step]
-    grey = inference.normalise(shown)[None, ..., None]
+    grey = normalise(shown)[None, ..., None]
     return pictures.outlined_in_colours(grey, {COLOURS[o]: m[None, ::step, ::step, None] for o, m in masks.items()})[0]

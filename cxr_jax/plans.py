@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cxr_jax.data.augmentation import Augmentation
+from cxr_jax.data.radiographs import Look
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ class Experiment:
     target_dir: str | None = None  # that of a target, that is a `radiograph_folder`
     precision: str = "float32"  # in which networks compute; their weights and statistics always have 32 bits
     target_in_memory: int = 4096  # images at most; those of a larger target stream while the transfer trains
+    tones: str = "stretched"  # of all images: from black to white, or "equalised"
+
+    def look(self, dataset: str) -> Look:
+        """Return how the images of a dataset are shown."""
+        return Look(self.image_size, self.trim, dataset in self.negated, self.tones)
 
     @property
     def stage(self) -> str:
@@ -144,6 +150,7 @@ class Table1:
     together: int  # cells of a segmenter that train at once, over the leading axis of one program; on a CPU always 1
     source_dir: str | None = None  # the folder of a source that is a `radiograph_folder`
     precision: str = "float32"
+    tones: str = "stretched"
 
     def experiments(self) -> dict[str, Experiment]:
         """Return the experiment of each cell of the grid by the name of its folder."""
@@ -165,6 +172,7 @@ class Table1:
                 critic=self.critics.get(name),
                 source_dir=self.source_dir,
                 precision=self.precision,
+                tones=self.tones,
             )
             for name, sizes in self.segmenters.items()
             for task, fold, seed in itertools.product(self.tasks, self.folds, self.seeds)

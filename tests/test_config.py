@@ -67,6 +67,7 @@ def test_the_paper_protocol_is_the_default():
         ("munit.weights.cylce", 1.0, "config.munit.weights must name"),
         ("augmentation.scale", (1.2, 0.8), "config.augmentation.scale must be in"),
         ("augmentation.scale", 0.8, "config.augmentation.scale must be 2 numbers"),
+        ("tones", "flat", "config.tones must be one of stretched, equalised; found 'flat'"),
         ("negated", ("jrst",), "config.negated must be one of jsrt, montgomery"),
         ("target", "radiograph_folder", "config.target is 'radiograph_folder', which config.target_dir must say where"),
         ("source", "radiograph_folder", "config.source is 'radiograph_folder', which config.source_dir must say where"),

@@ -132,8 +132,8 @@ def test_label_free_training_never_reads_a_target_mask(finished, tmp_path, tfds_
     _, results = finished
     load = radiographs.load
 
-    def scrambled(name, *arguments):
-        data = load(name, *arguments)
+    def scrambled(name, *arguments, **options):
+        data = load(name, *arguments, **options)
         if name != "phantom/b":
             return data
         return radiographs.Radiographs(data.name, data.images, 1 - data.masks, data.ids)
@@ -174,8 +174,8 @@ def test_pools_hold_no_mask_of_an_unlabelled_image(tfds_dir):
 def test_a_target_without_labels_is_qualitative_and_has_no_labelled_share(tmp_path, tfds_dir, monkeypatch):
     load = radiographs.load
 
-    def unlabelled(name, *arguments):
-        data = load(name, *arguments)
+    def unlabelled(name, *arguments, **options):
+        data = load(name, *arguments, **options)
         masks = None if name == "phantom/b" else data.masks
         return radiographs.Radiographs(data.name, data.images, masks, data.ids)
 
@@ -224,6 +224,8 @@ def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
     assert (bright(framed) | dark(framed)).mean() > 0.5
     whole = dataclasses.replace(predictor, experiment=tiny.experiment(trim=False), predict=np.ones_like)(framed)
     assert whole.all()  # where images are not trimmed, their frames are segmented too
+    equalised = dataclasses.replace(bright, experiment=tiny.experiment(tones="equalised"))
+    assert 0.4 < equalised(image).mean() < 0.6
     segmenter = inference.restore(workdir / "pretraining")
     assert segmenter.predict(np.zeros((1, 32, 32, 1), np.uint8)).shape == (1, 32, 32, 1)
 

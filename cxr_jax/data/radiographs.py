@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from scipy.stats import rankdata
 
 from cxr_jax import devices
 from tfds_builders.image_files import resize
@@ -122,19 +123,21 @@ def load(
     image_size: int,
     data_dir: str | None = None,
     manual_dir: str | None = None,
+    *,
     trim: bool = True,
     negate: bool = False,
+    tones: str = "stretched",
     folder: str | None = None,
     places: Int[np.ndarray, " m"] | None = None,
 ) -> Radiographs:
-    """Load dataset `name` for `task`: images trimmed unless `trim` is off, resized, normalised, negated on demand.
+    """Load dataset `name` for `task`, its images as a `Look` of these values shows them.
 
     With `places`, only the records at those of the prepared dataset (`cxr_jax.data.large` knows them) are loaded.
     """
     builder = prepare(name, data_dir, manual_dir, folder)
     structures = structures_of(task, builder.info.features)
     rows = builder.as_data_source(split="train")
-    look = Look(image_size, trim, negate)
+    look = Look(image_size, trim, negate, tones)
     loaded = [_load(rows[place], structures, look) for place in (range(len(rows)) if places is None else places)]
     ids, images, masks, sides, patients, annotated = zip(*sorted(loaded, key=itemgetter(0)), strict=True)
     return Radiographs(
@@ -155,19 +158,23 @@ def structures_of(task: str, features: Collection[str]) -> tuple[str, ...]:
 
 
 class Look(NamedTuple):
-    """How images are shown: as squares of `image_size` pixels, with or without black frame, as they are or negated."""
+    """How images are shown: as squares of `image_size` pixels, with or without black frame, as they are or negated.
+
+    Their `tones` are one of `TONES`.
+    """
 
     image_size: int
     trim: bool = True
     negate: bool = False
+    tones: str = "stretched"
 
     def frame(self, image: Shaped[np.ndarray, "h w 1"]) -> tuple[slice, slice]:
         """Return what is shown of an image."""
         return body_frame(image[..., 0]) if self.trim else WHOLE
 
     def __call__(self, image: Shaped[np.ndarray, "h w 1"]) -> UInt8[np.ndarray, "s s 1"]:
-        """Return an image as it is shown, normalised."""
-        shown = normalise(resize(image[self.frame(image)][..., 0], self.image_size))[..., None]
+        """Return an image as it is shown."""
+        shown = TONES[self.tones](resize(image[self.frame(image)][..., 0], self.image_size))[..., None]
         return 255 - shown if self.negate else shown
 
 
@@ -217,3 +224,14 @@ def normalise(image: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     if high <= low:
         return np.zeros(image.shape, np.uint8)
     return np.rint((image - low) * (255.0 / (high - low))).astype(np.uint8)
+
+
+def equalise(image: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """Show each pixel by its rank among the image's: as many dark as bright ones; a constant image becomes 0.
+
+    What a scanner's own curve did to the tones is undone, as far as its images have the same content.
+    """
+    return normalise(rankdata(image).reshape(image.shape))
+
+
+TONES = {"stretched": normalise, "equalised": equalise}

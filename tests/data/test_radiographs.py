@@ -73,6 +73,19 @@ def test_negated_images_are_negatives_with_the_same_masks(phantoms, tfds_dir):
     np.testing.assert_array_equal(negated.masks, phantoms["lungs"].masks)
 
 
+def test_equalised_tones_are_those_of_any_monotone_curve_of_the_image(phantoms, tfds_dir):
+    stretched = phantoms["lungs"]
+    equalised = radiographs.load("phantom/b", "lungs", 32, tfds_dir, tones="equalised")
+    np.testing.assert_array_equal(equalised.masks, stretched.masks)
+    medians = [np.median(data.images / 255, axis=(1, 2, 3)) for data in (stretched, equalised)]
+    assert np.abs(medians[1] - 0.5).max() < 0.1 < np.abs(medians[0] - 0.5).max()
+    image = np.random.default_rng(0).permutation(256).reshape(16, 16).astype(np.uint16)
+    curved = 40_000 * (image / 255) ** 0.5
+    np.testing.assert_array_equal(radiographs.equalise(curved), radiographs.equalise(image))
+    np.testing.assert_array_equal(radiographs.equalise(65_535 - curved), 255 - radiographs.equalise(image))
+    assert not radiographs.equalise(np.full((4, 4), 7)).any()
+
+
 def test_untrimmed_images_keep_their_black_frame(phantoms, tfds_dir):
     trimmed = phantoms["lungs"]
     whole = radiographs.load("phantom/b", "lungs", 32, tfds_dir, trim=False)
