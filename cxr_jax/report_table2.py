@@ -45,8 +45,9 @@ def markdown(rows: Sequence[Row]) -> str:
         "Seeds of transfers: how many converged by themselves, and with restarts (told without labels, "
         "`cxr_jax/convergence.py`), and the Jaccard of each, the mean over its test images:",
         _stability(rows),
-        "How many masks of test images can be the organ, told without labels (`cxr_jax/plausibility.py`):",
-        _plausible(rows),
+        "Methods without labels: the Jaccard of each seed, the mean over its test images, the spread over these images "
+        "(mean of the seeds), and how many masks can be the organ, told without labels (`cxr_jax/plausibility.py`):",
+        _without_labels(rows),
     ]
     return "\n\n".join(parts)
 
@@ -166,15 +167,20 @@ def _stability(rows: Sequence[Row]) -> str:
     return markdown_table(head, lines) if lines else "No transfer is among them."
 
 
-def _plausible(rows: Sequence[Row]) -> str:
+def _without_labels(rows: Sequence[Row]) -> str:
     found = {}
     for row in sorted(rows, key=ROWS.key):
         if row["label_frac"] == 0:
-            setting = f"{row['protocol']}, {row['target']} {row['task']}, {row['image_size']} px"
-            found.setdefault((setting, column(row)), []).append(row["plausible"])
-    lines = [
-        [*names, str(len(counts)), " of ".join(str(sum(one[part] for one in counts)) for part in ("count", "images"))]
-        for names, counts in found.items()
-    ]
-    head = ["protocol", "method without labels", "seeds", "plausible"]
+            setting = f"{row['protocol']}, {row['source']} to {row['target']}, {row['task']}, {row['image_size']} px"
+            found.setdefault((setting, column(row)), []).append(row)
+    lines = [[*names, str(len(seeds)), *_over_seeds(seeds)] for names, seeds in found.items()]
+    head = ["protocol", "method without labels", "seeds", "mean", "lowest", "highest", "spread", "plausible"]
     return markdown_table(head, lines) if lines else "None had 0 % labels."
+
+
+def _over_seeds(rows: Sequence[Row]) -> list[str]:
+    scores = [row["jaccard"] for row in rows if row["jaccard"]]
+    means = [score["mean"] for score in scores]
+    numbers = (mean(means), min(means), max(means), mean(score["std"] for score in scores)) if scores else ()
+    masks = " of ".join(str(sum(row["plausible"][part] for row in rows)) for part in ("count", "images"))
+    return [*(f"{number:.2f}" for number in numbers), *["-"] * (4 - len(numbers)), masks]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from configs import segmentation, table1, table2, transfer
+from configs import best, segmentation, table1, table2, transfer
 from cxr_jax import config
 
 PRESETS = ["", "small", "small_augmented", "phantom"]
@@ -19,6 +19,15 @@ def test_shipped_configs_are_valid_and_survive_json(module, preset):
     assert config.differences(stored, stored) == []
 
 
+@pytest.mark.parametrize("preset", best.PRESETS)
+def test_the_best_is_a_transfer_that_equalises_tones_and_needs_no_label(preset):
+    experiment = config.parse(best.get_config(preset))
+    assert (experiment.method, experiment.tones, experiment.label_frac) == ("transfer", "equalised", 0.0)
+    assert preset == "phantom" or experiment.trains_itself
+    with pytest.raises(ValueError, match=r"unknown preset 'tiny': expected one of small, phantom, or none"):
+        best.get_config("tiny")
+
+
 def test_the_paper_protocol_is_the_default():
     experiment = config.parse(transfer.get_config())
     assert (experiment.source, experiment.target, experiment.image_size) == ("jsrt", "montgomery", 256)
@@ -27,6 +36,7 @@ def test_the_paper_protocol_is_the_default():
     assert (training.epochs, training.batch_size, training.learning_rate, training.weight_decay) == (150, 4, 1e-4, 5e-4)
     assert not experiment.augmentation.moves
     assert not experiment.augmentation.recolours
+    assert experiment.tones == "stretched"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +161,7 @@ def test_a_folder_is_named_in_every_config():
 
 def test_a_config_from_before_there_were_folders_and_streams_is_one_without():
     stored = config.to_json(config.parse(transfer.get_config()))
-    newer = ("source_dir", "target_dir", "target_in_memory")
+    newer = ("source_dir", "target_dir", "target_in_memory", "tones")
     older = {name: value for name, value in stored.items() if name not in newer}
     assert config.differences(older, stored) == []
     assert config.parse(older) == config.parse(stored)
