@@ -1,8 +1,9 @@
-"""The best that is known without labels of the target: `configs/transfer.py:augmented`, and equalised tones.
+"""The best that is known without labels of the target: `configs/transfer.py:augmented` with equalised tones and views.
 
 Every image is shown by the ranks of its pixels, so that the curve of a scanner's tones is gone before anything learns;
-discriminators see 46 pixels. `:small` is the same for two CPU cores, at 128x128 with narrow networks and few epochs;
-`:phantom` is for procedural radiographs. What each part gives, and how it was chosen, is in docs/RESULTS.md.
+a mask is the mean over views of its image; discriminators see 46 pixels. `:small` is the same for two CPU cores, at
+128x128 with narrow networks and few epochs; `:phantom` is for procedural radiographs. What each part gives, and how it
+was chosen, is in docs/RESULTS.md.
 """
 
 from ml_collections import ConfigDict
@@ -18,6 +19,7 @@ def get_config(preset: str = "") -> ConfigDict:
         raise ValueError(f"unknown preset {preset!r}: expected one of {', '.join(filter(None, PRESETS))}, or none")
     config = transfer.get_config(PRESETS[preset])
     config.tones = "equalised"
+    config.test_time_augmentation = True
     config.discriminator.layers = 4
     if preset == "small":
         config.transfer.epochs = 6

@@ -51,6 +51,7 @@ def get_config(preset: str = "") -> ConfigDict:
     config.trim = True
     config.negated = ()
     config.tones = "stretched"  # or equalised
+    config.test_time_augmentation = False
     config.fold = 0
     config.label_frac = 0.0
     config.segmenter = {"name": "unet", "width": 64, "depth": 4}

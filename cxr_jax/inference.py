@@ -14,7 +14,7 @@ from absl import logging
 from flax import nnx
 from jaxtyping import Array, Bool, Float, UInt8
 
-from cxr_jax import checkpoints, compact, config, evaluation, iteration, plans, postprocessing, segmentation
+from cxr_jax import checkpoints, compact, config, evaluation, iteration, plans, postprocessing, segmentation, test_time
 from cxr_jax.data.radiographs import TASKS
 from cxr_jax.models import TRANSLATORS, initialise
 from cxr_jax.views import Views
@@ -102,8 +102,11 @@ def restore(directory: str | Path) -> Predictor:
     draws no masks.
     """
     saved = _find(Path(directory), STAGES)
-    model, *uses = (_direct if saved.stage in segmentation.STREAMS else _translated)(saved)
-    return Predictor(saved.experiment, saved.epoch, model, *(partial(use, model) for use in uses))
+    model, predict, soften = (_direct if saved.stage in segmentation.STREAMS else _translated)(saved)
+    if saved.experiment.test_time_augmentation:
+        soften = test_time.averaged(soften)
+        predict = jax.jit(lambda model, images: soften(model, images) > 0.5)
+    return Predictor(saved.experiment, saved.epoch, model, partial(predict, model), partial(soften, model))
 
 
 def restore_translator(directory: str | Path) -> nnx.Module:

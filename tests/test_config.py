@@ -23,6 +23,7 @@ def test_shipped_configs_are_valid_and_survive_json(module, preset):
 def test_the_best_is_a_transfer_that_equalises_tones_and_needs_no_label(preset):
     experiment = config.parse(best.get_config(preset))
     assert (experiment.method, experiment.tones, experiment.label_frac) == ("transfer", "equalised", 0.0)
+    assert experiment.test_time_augmentation
     assert preset == "phantom" or experiment.trains_itself
     with pytest.raises(ValueError, match=r"unknown preset 'tiny': expected one of small, phantom, or none"):
         best.get_config("tiny")
@@ -37,6 +38,7 @@ def test_the_paper_protocol_is_the_default():
     assert not experiment.augmentation.moves
     assert not experiment.augmentation.recolours
     assert experiment.tones == "stretched"
+    assert not experiment.test_time_augmentation
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_a_folder_is_named_in_every_config():
 
 def test_a_config_from_before_there_were_folders_and_streams_is_one_without():
     stored = config.to_json(config.parse(transfer.get_config()))
-    newer = ("source_dir", "target_dir", "target_in_memory", "tones")
+    newer = ("source_dir", "target_dir", "target_in_memory", "tones", "test_time_augmentation")
     older = {name: value for name, value in stored.items() if name not in newer}
     assert config.differences(older, stored) == []
     assert config.parse(older) == config.parse(stored)

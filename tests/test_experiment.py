@@ -20,6 +20,7 @@ from cxr_jax import (
     iteration,
     runs,
     segmentation,
+    test_time,
     training,
     transfer,
 )
@@ -228,6 +229,19 @@ def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
     assert 0.4 < equalised(image).mean() < 0.6
     segmenter = inference.restore(workdir / "pretraining")
     assert segmenter.predict(np.zeros((1, 32, 32, 1), np.uint8)).shape == (1, 32, 32, 1)
+
+
+@pytest.mark.parametrize("stage", ["pretraining", "transfer"])
+def test_a_model_is_restored_with_the_views_that_its_config_asks_for(finished, monkeypatch, stage):
+    folder = finished[0] / stage
+    once, parse = inference.restore(folder), config.parse
+    monkeypatch.setattr(config, "parse", lambda plain: dataclasses.replace(parse(plain), test_time_augmentation=True))
+    model = inference.restore(folder)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), np.uint8)
+    expected = test_time.averaged(lambda _, shown: once.soften(shown))(None, images)
+    np.testing.assert_allclose(model.soften(images), expected, atol=1e-5)
+    np.testing.assert_array_equal(model.predict(images), np.asarray(model.soften(images)) > 0.5)
+    assert np.abs(model.soften(images) - once.soften(images)).max() > 0.01
 
 
 def test_many_radiographs_have_the_probabilities_of_each():

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from cxr_jax import compact, config, experiment, exported, inference, segmentation, ship
+from cxr_jax import compact, config, experiment, exported, inference, segmentation, ship, test_time
 from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.models import SEGMENTERS
 from tests import tiny
@@ -60,13 +60,14 @@ def test_nothing_is_overwritten_unless_told(workdir, tmp_path):
     exported.write(workdir / "pretraining", tmp_path, overwrite=True)
 
 
+@pytest.mark.parametrize("prepare", [lambda soften: soften, test_time.averaged], ids=["once", "averaged"])
 @pytest.mark.parametrize(
     "name", ["segnet", *(pytest.param(n, marks=pytest.mark.slow) for n in SEGMENTERS if n != "segnet")]
 )
-def test_every_segmenter_can_be_exported_for_any_batch(name):
+def test_every_segmenter_can_be_exported_for_any_batch(name, prepare):
     plan = dataclasses.replace(tiny.experiment(), segmenter={"name": name, "width": 16})
     graph, model = segmentation.build(plan, jax.random.key(0))
-    soften = partial(segmentation.probability(graph), model)
+    soften = partial(prepare(segmentation.probability(graph)), model)
     call = jax.export.deserialize(exported.serialise(inference.Predictor(plan, 0, model, soften, soften))).call
     for count in (1, 3):
         images = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 1), np.uint8)

@@ -48,7 +48,7 @@ def geometry(augmentation: Augmentation, key: PRNGKeyArray, images: Unit, masks:
         return images, masks
     keys = jax.random.split(key, len(images))
     matrices, offsets = jax.vmap(lambda k: _affine(augmentation, k))(keys)
-    moved = jax.vmap(_resample)(jnp.concatenate([images, masks], axis=-1), matrices, offsets)
+    moved = jax.vmap(resample)(jnp.concatenate([images, masks], axis=-1), matrices, offsets)
     return moved[..., :1], (moved[..., 1:] >= 0.5).astype(masks.dtype)
 
 
@@ -81,7 +81,7 @@ def _affine(augmentation: Augmentation, key: PRNGKeyArray) -> tuple[Float[Array,
     return rotation * window, rotation @ (place - shift)
 
 
-def _resample(
+def resample(
     image: Float[Array, "h w c"], matrix: Float[Array, "2 2"], offset: Float[Array, " 2"]
 ) -> Float[Array, "h w c"]:
     """Sample `image` bilinearly through an affine map; outside of it there is 0."""
