@@ -2,7 +2,8 @@
 
 `python -m cxr_jax.report` writes the tables again; `--add NAME=WORKDIR` first keeps the results of a run of
 configs/transfer.py or configs/segmentation.py as `docs/results/NAME.json`; `--add-table1 WORKDIR` and `--add-table2
-WORKDIR` keep those of configs/table1.py and configs/table2.py as rows of `table1.json` and `table2.json` there.
+WORKDIR` keep those of configs/table1.py and configs/table2.py as rows of `table1.json` and `table2.json` there;
+`--add-best WORKDIR` those of configs/table2.py that compare parts of configs/best.py, without labels, in `best.json`.
 """
 
 import argparse
@@ -11,7 +12,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr_jax import checks, figure7, figure8, report_benchmarks, report_shipped, report_table1, report_table2, results
+from cxr_jax import (
+    checks,
+    figure7,
+    figure8,
+    report_benchmarks,
+    report_best,
+    report_shipped,
+    report_table1,
+    report_table2,
+    results,
+)
 from cxr_jax.rows import RowsError, markdown_table, with_spread
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +47,11 @@ HIGHLIGHTS = (
 )
 MARKERS = "<!-- {}: python -m cxr_jax.report -->", "<!-- end of {} -->"
 LATEX = "docs/table1.tex"
-TABLES = {"table 1": report_table1, "table 2": report_table2}  # by the section of docs/RESULTS.md
+TABLES = {  # by the section of docs/RESULTS.md
+    "table 1": report_table1,
+    "table 2": report_table2,
+    "best": report_best,
+}
 LISTS = {  # of rows that nothing is asked of: by document, its section and what writes it
     "docs/PERFORMANCE.md": ("benchmarks", report_benchmarks),
     "docs/MODEL_CARD.md": ("shipped", report_shipped),

@@ -47,7 +47,7 @@ def markdown(rows: Sequence[Row]) -> str:
         _stability(rows),
         "Methods without labels: the Jaccard of each seed, the mean over its test images, the spread over these images "
         "(mean of the seeds), and how many masks can be the organ, told without labels (`cxr_jax/plausibility.py`):",
-        _without_labels(rows),
+        without_labels(rows),
     ]
     return "\n\n".join(parts)
 
@@ -167,7 +167,8 @@ def _stability(rows: Sequence[Row]) -> str:
     return markdown_table(head, lines) if lines else "No transfer is among them."
 
 
-def _without_labels(rows: Sequence[Row]) -> str:
+def without_labels(rows: Sequence[Row]) -> str:
+    """Return the table of methods without labels, a line for all seeds of one in a protocol."""
     found = {}
     for row in sorted(rows, key=ROWS.key):
         if row["label_frac"] == 0:

@@ -23,15 +23,21 @@ class RowsError(ValueError):
 class Table:
     """How a table's file is named, and what its rows must hold."""
 
-    name: str  # table1: of the file, the config and the report's option
+    name: str  # table1: of the file, and of the report's option
     identity: tuple[str, ...]  # the fields that tell cells apart
     required: tuple[str, ...]
     varying: tuple[str, ...]  # the fields of their configs in which cells may differ
     metrics: Mapping[str, tuple[str, ...]]  # fields of each metric, which is null where there are no labels
+    config: str = ""  # whose runs leave such rows; by default that of the table's name
+
+    @property
+    def source(self) -> str:
+        """The name of the config whose runs leave such rows, and of the file in their workdir."""
+        return self.config or self.name
 
     @property
     def file(self) -> str:
-        """The file's name, in a workdir and in docs/results."""
+        """The file's name in docs/results."""
         return f"{self.name}.json"
 
     def key(self, row: Row) -> tuple:
@@ -46,7 +52,7 @@ class Table:
         rows = json.loads(path.read_text()) if path.exists() else []
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise RowsError(
-                f"{path} is not a list of rows: expected the {self.file} that configs/{self.name}.py leaves; "
+                f"{path} is not a list of rows: expected the {self.source}.json that configs/{self.source}.py leaves; "
                 "a single run is added with --add NAME=WORKDIR"
             )
         seen = set()
@@ -54,7 +60,7 @@ class Table:
             missing = self._missing(row)
             if missing:
                 raise RowsError(
-                    f"{path}: a row lacks {', '.join(missing)}; run configs/{self.name}.py in its workdir again, "
+                    f"{path}: a row lacks {', '.join(missing)}; run configs/{self.source}.py in its workdir again, "
                     "which keeps what is trained"
                 )
             if self.key(row) in seen:
@@ -68,12 +74,13 @@ class Table:
         Raises `RowsError` where there are none, for a faulty file, and, unless told to `mix`, where rows of one
         protocol and size are of several commits, configs or data; then it leaves `path` as it is.
         """
-        if not (workdir / self.file).exists():
+        found = workdir / f"{self.source}.json"
+        if not found.exists():
             raise RowsError(
-                f"there is no {workdir / self.file}: expected the workdir of a finished run of "
-                f"configs/{self.name}.py; a single run is added with --add NAME=WORKDIR"
+                f"there is no {found}: expected the workdir of a finished run of "
+                f"configs/{self.source}.py; a single run is added with --add NAME=WORKDIR"
             )
-        rows = {self.key(row): row for row in (*self.read(path), *self.read(workdir / self.file))}
+        rows = {self.key(row): row for row in (*self.read(path), *self.read(found))}
         found = [] if mix else self.mixtures(list(rows.values()))
         if found:
             raise RowsError(

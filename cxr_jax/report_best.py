@@ -1,0 +1,48 @@
+"""What the parts of configs/best.py give without labels, as Markdown, from the rows of `docs/results/best.json`.
+
+The rows are those of Table II at 0 %, of one protocol for each variant, and of both directions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import mean
+
+from cxr_jax import report_table2
+from cxr_jax.rows import Row, markdown_table
+
+ROWS = replace(
+    report_table2.ROWS,
+    name="best",
+    config="table2",
+    varying=(*report_table2.ROWS.varying, "source", "target"),
+)
+NOTHING = "No results are there yet: `python -m cxr_jax.report --add-best WORKDIR` adds those of a finished run."
+WORST = 10  # images that are shown
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the table of variants over their seeds, and that of the images on which the best of them is worst."""
+    rows = [row for row in rows if row["label_frac"] == 0 and row["jaccard"]]
+    if not rows:
+        return NOTHING
+    return "\n\n".join([report_table2.without_labels(rows), *_worst(rows)])
+
+
+def _worst(rows: Sequence[Row]) -> list[str]:
+    """Return heading and table for the best of the variants that have all seeds, in the direction of most rows."""
+    directions = [(row["source"], row["target"]) for row in rows]
+    direction = max(dict.fromkeys(directions), key=directions.count)
+    scores = {}  # by variant, and by seed and image
+    for row in sorted(rows, key=ROWS.key):
+        if (row["source"], row["target"]) == direction:
+            of_variant = scores.setdefault(f"{row['protocol']}, {report_table2.column(row)}", {})
+            of_variant |= {(row["seed"], image): score for image, score in row["jaccard"]["per_image"].items()}
+    tested = max(map(len, scores.values()))
+    scores = {name: images for name, images in scores.items() if len(images) == tested}
+    best = max(scores, key=lambda name: mean(scores[name].values()))
+    lines = [
+        [image, str(seed), *(f"{images[seed, image]:.1f}" for images in scores.values())]
+        for seed, image in sorted(scores[best], key=scores[best].get)[:WORST]
+    ]
+    heading = f"The {len(lines)} test images on which {best} is worst, beside the other variants that have all seeds:"
+    return [heading, markdown_table(["image", "seed", *scores], lines)]

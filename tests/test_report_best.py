@@ -1,0 +1,82 @@
+"""The ablation of configs/best.py: its rows, over seeds and image by image."""
+
+import json
+
+import pytest
+
+from cxr_jax import report_best, report_table2
+from cxr_jax.rows import RowsError
+
+
+def row(protocol="equalised", method="self_training", seed=0, scores=(90.0, 94.0), **changes):
+    metric = {"mean": sum(scores) / len(scores), "std": 2.0}
+    metric["per_image"] = {f"image{seed}{i}": score for i, score in enumerate(scores)}
+    return {
+        "method": method,
+        "backend": None,
+        "segmenter": "unet",
+        "task": "lungs",
+        "source": "jsrt",
+        "target": "montgomery",
+        "config": {"task": "lungs", "source": "jsrt", "target": "montgomery", "method": method, "tones": protocol},
+        "data": {},
+        "label_frac": 0.0,
+        "labelled_images": 0,
+        "image_size": 128,
+        "protocol": protocol,
+        "seed": seed,
+        "converged": None,
+        "restarts": None,
+        "plausible": {"count": 2, "images": 2, "per_image": {}},
+        "device": "cpu",
+        "commit": "c",
+        "jaccard": metric,
+        "dice": metric,
+        **changes,
+    }
+
+
+ROWS = [
+    row(),
+    row(seed=1, scores=(80.0, 96.0)),
+    row("stretched", scores=(60.0, 92.0)),
+    row("stretched", seed=1, scores=(85.0, 90.0)),
+    row("stretched", "fine_tuning", scores=(99.0, 99.0)),  # better, but of one seed alone
+    row(scores=(10.0, 10.0), source="montgomery", target="jsrt"),
+]
+
+
+def test_variants_are_told_over_their_seeds_and_directions_apart():
+    lines = report_best.markdown(ROWS).split("\n\n")[0].splitlines()
+    setting = "| equalised, jsrt to montgomery, lungs, 128 px | self-training alone |"
+    assert f"{setting} 2 | 90.00 | 88.00 | 92.00 | 2.00 | 4 of 4 |" in lines
+    assert any(line.startswith("| equalised, montgomery to jsrt, lungs") for line in lines)
+    assert report_best.markdown([]) == report_best.NOTHING
+    labelled = row(label_frac=0.5, protocol="labelled")
+    assert "labelled" not in report_best.markdown([*ROWS, labelled])
+
+
+def test_the_worst_images_are_those_of_the_best_variant_that_has_all_seeds(monkeypatch):
+    monkeypatch.setattr(report_best, "WORST", 3)
+    heading, table = report_best.markdown(ROWS).split("\n\n")[1:]
+    assert "on which equalised, self-training alone is worst" in heading
+    assert table.splitlines()[0] == "| image | seed | equalised, self-training alone | stretched, self-training alone |"
+    assert table.splitlines()[2:] == [
+        "| image10 | 1 | 80.0 | 85.0 |",
+        "| image00 | 0 | 90.0 | 60.0 |",
+        "| image01 | 0 | 94.0 | 92.0 |",
+    ]
+
+
+def test_rows_come_from_runs_of_table_2_and_go_to_a_file_of_their_own(tmp_path):
+    kept = tmp_path / report_best.ROWS.file
+    assert kept.name == "best.json"
+    with pytest.raises(RowsError, match=r"there is no .*table2.json: expected .*finished run of configs/table2.py"):
+        report_best.ROWS.add(tmp_path, kept)
+    (tmp_path / "table2.json").write_text(json.dumps(ROWS))
+    report_best.ROWS.add(tmp_path, kept)
+    assert len(report_best.ROWS.read(kept)) == len(ROWS)
+    assert report_table2.ROWS.file == "table2.json"
+    (tmp_path / "table2.json").write_text(json.dumps([row(seed=2, commit="d")]))
+    with pytest.raises(RowsError, match="commit: 'c' / 'd'"):
+        report_best.ROWS.add(tmp_path, kept)
