@@ -13,6 +13,7 @@ from cxr_jax import files, inference, results
 from cxr_jax.data.radiographs import FRAME_LEVEL
 
 SUFFIX = ".jax"
+RANKS = "replace each pixel by its rank among the image's, equal ones by the mean of their ranks"
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
@@ -64,8 +65,8 @@ def describe(model: inference.Predictor) -> dict[str, Any]:
     steps = [
         f"cut the image to the bounding box of the pixels above {FRAME_LEVEL:g} of its maximum" * experiment.trim,
         f"resize it to {size}x{size}, averaging areas where it shrinks",
+        RANKS * (experiment.tones == "equalised"),
         "scale it from its own minimum and maximum to 0 and 255, uint8",
-        "equalise its histogram" * (experiment.tones == "equalised"),
         "invert it" * (dataset in experiment.negated),
     ]
     return {

@@ -112,7 +112,8 @@ def restore(directory: str | Path) -> Predictor:
 def restore_translator(directory: str | Path) -> nnx.Module:
     """Restore the translator of a work directory's transfer, of that stage's folder or of a file: both directions.
 
-    They take and give images in [-1, 1] (`b s s 1`). Raises `cxr_jax.checkpoints.CheckpointError`.
+    They take and give images in [-1, 1] (`b s s 1`), prepared as those they have learned from. Raises
+    `cxr_jax.checkpoints.CheckpointError`.
     """
     saved = _find(Path(directory), ("transfer", TRANSLATOR))
     section = saved.experiment.translator

@@ -51,6 +51,9 @@ def test_a_fresh_process_without_this_project_runs_it(workdir, tmp_path, stage):
     about = json.loads(path.with_suffix(".json").read_text())
     assert (about["organ"], about["input"]["shape"]) == ("lungs", ["b", 32, 32, 1])
     assert len(about["preparation"]) == 3
+    plan = tiny.experiment(tones="equalised", negated=("phantom/b",))
+    steps = exported.describe(dataclasses.replace(inference.restore(workdir / stage), experiment=plan))["preparation"]
+    assert (steps[2], len(steps)) == (exported.RANKS, 5)
 
 
 def test_nothing_is_overwritten_unless_told(workdir, tmp_path):
