@@ -40,6 +40,7 @@ COLUMNS = {
 TIDIED = {f"{name}, tidied": (part, "jaccard_tidied") for name, (part, _) in list(COLUMNS.items())[1:]}
 # The runs that the README shows.
 HIGHLIGHTS = (
+    "best_small_seed0",
     "phantom_look_deep_fold1_seed0",
     "small_augmented_seed0",
     "small_look_10_epochs_deep_negated_seed0",
