@@ -92,9 +92,10 @@ def _read(
     name, folder = getattr(experiment, side), getattr(experiment, f"{side}_dir")
     whole = _large(experiment, radiographs.prepare(name, data_dir, manual_dir, folder)) if side == "target" else None
     places = None if whole is None else whole.held
-    dirs = {"data_dir": data_dir, "manual_dir": manual_dir}
     look = experiment.look(name)._asdict()
-    loaded = radiographs.load(name, experiment.task, **look, **dirs, folder=folder, places=places)
+    loaded = radiographs.load(
+        name, experiment.task, **look, data_dir=data_dir, manual_dir=manual_dir, folder=folder, places=places
+    )
     return loaded, whole
 
 

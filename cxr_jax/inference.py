@@ -14,7 +14,7 @@ from absl import logging
 from flax import nnx
 from jaxtyping import Array, Bool, Float, UInt8
 
-from cxr_jax import checkpoints, compact, config, evaluation, iteration, plans, postprocessing, segmentation, test_time
+from cxr_jax import checkpoints, compact, config, evaluation, iteration, plans, postprocessing, segmentation, tta
 from cxr_jax.data.radiographs import TASKS
 from cxr_jax.models import TRANSLATORS, initialise
 from cxr_jax.views import Views
@@ -104,7 +104,7 @@ def restore(directory: str | Path) -> Predictor:
     saved = _find(Path(directory), STAGES)
     model, predict, soften = (_direct if saved.stage in segmentation.STREAMS else _translated)(saved)
     if saved.experiment.test_time_augmentation:
-        soften = test_time.averaged(soften)
+        soften = tta.averaged(soften)
         predict = jax.jit(lambda model, images: soften(model, images) > 0.5)
     return Predictor(saved.experiment, saved.epoch, model, partial(predict, model), partial(soften, model))
 

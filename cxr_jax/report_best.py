@@ -21,17 +21,18 @@ WORST = 10  # images that are shown
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return the table of variants over their seeds, and that of the images on which the best of them is worst."""
+    """Return the table of variants over their seeds, and for each direction the images on which its best is worst."""
     rows = [row for row in rows if row["label_frac"] == 0 and row["jaccard"]]
     if not rows:
         return NOTHING
-    return "\n\n".join([report_table2.without_labels(rows), *_worst(rows)])
+    directions = dict.fromkeys((row["source"], row["target"]) for row in sorted(rows, key=ROWS.key))
+    return "\n\n".join(
+        [report_table2.without_labels(rows), *(part for way in directions for part in _worst(rows, way))]
+    )
 
 
-def _worst(rows: Sequence[Row]) -> list[str]:
-    """Return heading and table for the best of the variants that have all seeds, in the direction of most rows."""
-    directions = [(row["source"], row["target"]) for row in rows]
-    direction = max(dict.fromkeys(directions), key=directions.count)
+def _worst(rows: Sequence[Row], direction: tuple[str, str]) -> tuple[str, str]:
+    """Return heading and table for the best of the variants that have all seeds, from one dataset to another."""
     scores = {}  # by variant, and by seed and image
     for row in sorted(rows, key=ROWS.key):
         if (row["source"], row["target"]) == direction:
@@ -44,5 +45,8 @@ def _worst(rows: Sequence[Row]) -> list[str]:
         [image, str(seed), *(f"{images[seed, image]:.1f}" for images in scores.values())]
         for seed, image in sorted(scores[best], key=scores[best].get)[:WORST]
     ]
-    heading = f"The {len(lines)} test images on which {best} is worst, beside the other variants that have all seeds:"
-    return [heading, markdown_table(["image", "seed", *scores], lines)]
+    heading = (
+        f"{' to '.join(direction)}, the {len(lines)} test images on which {best} is worst, beside the other variants "
+        "that have all seeds:"
+    )
+    return heading, markdown_table(["image", "seed", *scores], lines)

@@ -20,9 +20,9 @@ from cxr_jax import (
     iteration,
     runs,
     segmentation,
-    test_time,
     training,
     transfer,
+    tta,
 )
 from cxr_jax import results as results_module
 from cxr_jax.data import radiographs, splits, stream
@@ -238,7 +238,7 @@ def test_a_model_is_restored_with_the_views_that_its_config_asks_for(finished, m
     monkeypatch.setattr(config, "parse", lambda plain: dataclasses.replace(parse(plain), test_time_augmentation=True))
     model = inference.restore(folder)
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), np.uint8)
-    expected = test_time.averaged(lambda _, shown: once.soften(shown))(None, images)
+    expected = tta.averaged(lambda _, shown: once.soften(shown))(None, images)
     np.testing.assert_allclose(model.soften(images), expected, atol=1e-5)
     np.testing.assert_array_equal(model.predict(images), np.asarray(model.soften(images)) > 0.5)
     assert np.abs(model.soften(images) - once.soften(images)).max() > 0.01

@@ -6,34 +6,11 @@ import pytest
 
 from cxr_jax import report_best, report_table2
 from cxr_jax.rows import RowsError
+from tests.cells import cell
 
 
 def row(protocol="equalised", method="self_training", seed=0, scores=(90.0, 94.0), **changes):
-    metric = {"mean": sum(scores) / len(scores), "std": 2.0}
-    metric["per_image"] = {f"image{seed}{i}": score for i, score in enumerate(scores)}
-    return {
-        "method": method,
-        "backend": None,
-        "segmenter": "unet",
-        "task": "lungs",
-        "source": "jsrt",
-        "target": "montgomery",
-        "config": {"task": "lungs", "source": "jsrt", "target": "montgomery", "method": method, "tones": protocol},
-        "data": {},
-        "label_frac": 0.0,
-        "labelled_images": 0,
-        "image_size": 128,
-        "protocol": protocol,
-        "seed": seed,
-        "converged": None,
-        "restarts": None,
-        "plausible": {"count": 2, "images": 2, "per_image": {}},
-        "device": "cpu",
-        "commit": "c",
-        "jaccard": metric,
-        "dice": metric,
-        **changes,
-    }
+    return cell(method, scores=scores, protocol=protocol, seed=seed, **changes)
 
 
 ROWS = [
@@ -42,7 +19,7 @@ ROWS = [
     row("stretched", scores=(60.0, 92.0)),
     row("stretched", seed=1, scores=(85.0, 90.0)),
     row("stretched", "fine_tuning", scores=(99.0, 99.0)),  # better, but of one seed alone
-    row(scores=(10.0, 10.0), source="montgomery", target="jsrt"),
+    row(scores=(10.0, 20.0), source="montgomery", target="jsrt"),
 ]
 
 
@@ -56,16 +33,19 @@ def test_variants_are_told_over_their_seeds_and_directions_apart():
     assert "labelled" not in report_best.markdown([*ROWS, labelled])
 
 
-def test_the_worst_images_are_those_of_the_best_variant_that_has_all_seeds(monkeypatch):
+def test_the_worst_images_are_those_of_each_directions_best_variant_that_has_all_seeds(monkeypatch):
     monkeypatch.setattr(report_best, "WORST", 3)
-    heading, table = report_best.markdown(ROWS).split("\n\n")[1:]
+    heading, table, other_heading, other_table = report_best.markdown(ROWS).split("\n\n")[1:]
+    assert heading.startswith("jsrt to montgomery")
     assert "on which equalised, self-training alone is worst" in heading
     assert table.splitlines()[0] == "| image | seed | equalised, self-training alone | stretched, self-training alone |"
     assert table.splitlines()[2:] == [
-        "| image10 | 1 | 80.0 | 85.0 |",
-        "| image00 | 0 | 90.0 | 60.0 |",
-        "| image01 | 0 | 94.0 | 92.0 |",
+        "| m0 | 1 | 80.0 | 85.0 |",
+        "| m0 | 0 | 90.0 | 60.0 |",
+        "| m1 | 0 | 94.0 | 92.0 |",
     ]
+    assert other_heading.startswith("montgomery to jsrt")
+    assert other_table.splitlines()[2:] == ["| m0 | 0 | 10.0 |", "| m1 | 0 | 20.0 |"]
 
 
 def test_rows_come_from_runs_of_table_2_and_go_to_a_file_of_their_own(tmp_path):

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from cxr_jax import compact, config, experiment, exported, inference, segmentation, ship, test_time
+from cxr_jax import compact, config, experiment, exported, inference, segmentation, ship, tta
 from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.models import SEGMENTERS
 from tests import tiny
@@ -63,7 +63,7 @@ def test_nothing_is_overwritten_unless_told(workdir, tmp_path):
     exported.write(workdir / "pretraining", tmp_path, overwrite=True)
 
 
-@pytest.mark.parametrize("prepare", [lambda soften: soften, test_time.averaged], ids=["once", "averaged"])
+@pytest.mark.parametrize("prepare", [lambda soften: soften, tta.averaged], ids=["once", "averaged"])
 @pytest.mark.parametrize(
     "name", ["segnet", *(pytest.param(n, marks=pytest.mark.slow) for n in SEGMENTERS if n != "segnet")]
 )

@@ -30,6 +30,7 @@ from cxr_jax.data import radiographs
 from cxr_jax.plausibility import Shape
 from cxr_jax.rows import RowsError
 from tests import tiny
+from tests.cells import cell
 
 OWN = ("method", "protocol", "methods", "label_fracs", "qualitative", "seeds", "together")
 
@@ -222,40 +223,11 @@ def test_fine_tuning_starts_from_the_segmenter(finished):
     assert rows["fine_tuning_5"][-1]["segmentation"] < rows["from_scratch_5"][-1]["segmentation"]
 
 
-def row(method="transfer", label_frac=0.0, mean=90.0, backend="munit", images=28) -> dict:
-    noise = np.random.default_rng([len(method), int(1e4 * label_frac)]).normal(0, 2, images)
-    noise -= noise.mean()
-    scores = {f"m{index}": float(mean + value) for index, value in enumerate(noise)}
-    metric = {"mean": mean, "std": 2.0, "per_image": scores}
-    return {
-        "method": method,
-        "backend": backend if method == "transfer" else None,
-        "segmenter": "unet",
-        "task": "lungs",
-        "source": "jsrt",
-        "target": "montgomery",
-        "config": {"task": "lungs", "method": method, "translator": {"name": backend}, "pretraining": {"epochs": 5}},
-        "data": {},
-        "label_frac": label_frac,
-        "labelled_images": round(82 * label_frac),
-        "image_size": 128,
-        "protocol": "paper",
-        "seed": 0,
-        "converged": True if method == "transfer" else None,
-        "restarts": 0 if method == "transfer" else None,
-        "plausible": {"count": 25, "images": images, "per_image": {}},
-        "device": "cpu",
-        "commit": "c",
-        "jaccard": metric,
-        "dice": metric,
-    }
-
-
 ROWS = [
-    row(),
-    row(backend="cyclegan", mean=89.0),
-    row("fine_tuning", mean=76.0),
-    *(row(method, 0.5, mean) for method, mean in (("transfer", 94.0), ("fine_tuning", 93.5), ("from_scratch", 90.0))),
+    cell(),
+    cell(backend="cyclegan", mean=89.0),
+    cell("fine_tuning", mean=76.0),
+    *(cell(method, 0.5, mean) for method, mean in (("transfer", 94.0), ("fine_tuning", 93.5), ("from_scratch", 90.0))),
 ]
 
 
@@ -288,14 +260,14 @@ def test_gains_are_tested_image_by_image_over_all_shares():
     )
     assert f"| transfer, munit less fine-tuning | {SETTING} | 0 % | +14.00 |" in report_table2.markdown(ROWS)
     with pytest.raises(RowsError, match="cannot stand in one table"):
-        report_table2.markdown([row(), row("fine_tuning", images=27)])
+        report_table2.markdown([cell(), cell("fine_tuning", images=27)])
 
 
 def test_converged_seeds_are_counted_with_and_without_help():
     changes = ({}, {"seed": 1, "restarts": 1}, {"seed": 2, "restarts": 2, "converged": False})
-    seeds = [row(mean=mean) | change for mean, change in zip((90.0, 91.0, 88.0), changes, strict=True)]
+    seeds = [cell(mean=mean) | change for mean, change in zip((90.0, 91.0, 88.0), changes, strict=True)]
     counts = {"seeds": 3, "alone": 1, "helped": 2, "jaccard": pytest.approx([90.0, 91.0, 88.0])}
-    assert list(report_table2.stability([*seeds, row("fine_tuning")]).values()) == [counts]
+    assert list(report_table2.stability([*seeds, cell("fine_tuning")]).values()) == [counts]
     document = report_table2.markdown(seeds)
     assert "| paper, montgomery lungs, 128 px | unet, munit | 0 % | 3 | 1 | 2 | 89.67 | 88.00 | 91.00 |" in document
     setting = "paper, jsrt to montgomery, lungs, 128 px"
@@ -304,7 +276,7 @@ def test_converged_seeds_are_counted_with_and_without_help():
 
 
 def test_tasks_without_labels_have_a_count_of_plausible_masks():
-    heart = row() | {"task": "heart", "jaccard": None, "dice": None}
+    heart = cell() | {"task": "heart", "jaccard": None, "dice": None}
     line = "| paper, jsrt to montgomery, heart, 128 px | transfer, munit | 1 | - | - | - | - | 25 of 28 |"
     assert line in report_table2.markdown([*ROWS, heart])
     assert "paper, unet, montgomery heart" not in report_table2.markdown([*ROWS, heart])
@@ -313,11 +285,11 @@ def test_tasks_without_labels_have_a_count_of_plausible_masks():
 def test_rows_are_read_checked_and_replaced(tmp_path):
     (tmp_path / "run").mkdir()
     kept = tmp_path / "table2.json"
-    for content in (ROWS, [row(mean=91.0)]):
+    for content in (ROWS, [cell(mean=91.0)]):
         (tmp_path / "run/table2.json").write_text(json.dumps(content))
         report_table2.ROWS.add(tmp_path / "run", kept)
     assert [r["jaccard"]["mean"] for r in report_table2.ROWS.read(kept) if r["label_frac"] == 0] == [76.0, 89.0, 91.0]
-    other = row(label_frac=1.0) | {"commit": "d", "config": {"task": "lungs", "pretraining": {"epochs": 6}}}
+    other = cell(label_frac=1.0) | {"commit": "d", "config": {"task": "lungs", "pretraining": {"epochs": 6}}}
     (tmp_path / "run/table2.json").write_text(json.dumps([other]))
     with pytest.raises(
         RowsError, match=r"would mix[^$]*commit: 'c' / 'd'[^$]*config.pretraining.epochs: 5 / 6[^$]*--mix"

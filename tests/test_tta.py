@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import test_time
+from cxr_jax import tta
 
 
 def smooth(count=3, size=64):
@@ -22,22 +22,22 @@ def unit(scale, images):
 
 def test_what_is_found_comes_back_to_its_place():
     images = smooth()
-    found = test_time.averaged(unit)(0.5, images)
+    found = tta.averaged(unit)(0.5, images)
     np.testing.assert_allclose(found, images / 510, atol=0.01)
-    whole = test_time.averaged(lambda _, shown: jnp.ones(shown.shape))(None, images)
+    whole = tta.averaged(lambda _, shown: jnp.ones(shown.shape))(None, images)
     np.testing.assert_allclose(whole, 1.0, atol=1e-6)  # also at the edges, which not every view shows
 
 
-@pytest.mark.parametrize("view", test_time.VIEWS)
+@pytest.mark.parametrize("view", tta.VIEWS)
 def test_each_view_has_its_way_back(view):
     there, back = (np.vstack([part, [0, 0, 1]]) for part in view.maps())
     np.testing.assert_allclose(there @ back, np.eye(3), atol=1e-12)
-    if view != test_time.VIEWS[0]:
+    if view != tta.VIEWS[0]:
         assert np.abs(there - np.eye(3)).max() > 0.02
 
 
 def test_the_first_view_is_the_image():
-    np.testing.assert_array_equal(test_time.VIEWS[0].maps()[0], np.eye(3)[:2])
+    np.testing.assert_array_equal(tta.VIEWS[0].maps()[0], np.eye(3)[:2])
 
 
 def test_what_one_view_gets_wrong_weighs_little():
@@ -48,5 +48,5 @@ def test_what_one_view_gets_wrong_weighs_little():
     def stained(_, shown):
         return jnp.maximum(unit(1.0, shown), stain)
 
-    once, mean = (np.asarray(f(None, images)) - images / 255 for f in (jax.jit(stained), test_time.averaged(stained)))
+    once, mean = (np.asarray(f(None, images)) - images / 255 for f in (jax.jit(stained), tta.averaged(stained)))
     assert np.abs(mean).max() < 0.75 * np.abs(once).max()
