@@ -19,6 +19,8 @@ NO_AUGMENTATION = {
     "contrast": 0.0,
     "brightness": 0.0,
     "negation": 0.0,
+    "aspect": 1.0,
+    "opacity": 0.0,
 }
 
 AUGMENTATION = {
@@ -30,6 +32,8 @@ AUGMENTATION = {
     "contrast": 0.4,
     "brightness": 0.2,
     "negation": 0.0,
+    "aspect": 1.0,
+    "opacity": 0.0,
 }
 
 

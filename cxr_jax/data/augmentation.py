@@ -1,7 +1,8 @@
 """Random geometry and intensity, inside the jitted step.
 
-Radiographs of two scanners differ in framing, black borders, contrast curve and polarity; so does what is
-drawn here. Images are in [0, 1]; whatever comes from outside the image is black, in masks background.
+Radiographs of two scanners differ in framing, black borders, contrast curve and polarity, those of two wards in what
+veils the lungs; so does what is drawn here. Images are in [0, 1]; whatever comes from outside the image is black, in
+masks background.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 Unit = Float[Array, "b h w 1"]
+KNOTS = 6  # along each side of the surface that white patches are cut from
+EDGE = 0.15  # how soft their edges are, in standard deviations of that surface
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Augmentation:
     contrast: float  # factor about mid-grey between 1 - contrast and 1 + contrast
     brightness: float  # offset, to either side
     negation: float  # probability that bright and dark change places
+    aspect: float = 1.0  # factor of width over height between 1/aspect and aspect, on a logarithmic scale
+    opacity: float = 0.0  # how much of what they cover white patches hide at most
 
     @classmethod
     def none(cls) -> "Augmentation":
@@ -34,16 +39,17 @@ class Augmentation:
     @property
     def moves(self) -> bool:
         """Say whether geometry is changed at all."""
-        return (self.rotation, self.scale, self.shift, self.crop) != (0.0, (1.0, 1.0), 0.0, 1.0)
+        return (self.rotation, self.scale, self.shift, self.crop, self.aspect) != (0.0, (1.0, 1.0), 0.0, 1.0, 1.0)
 
     @property
     def recolours(self) -> bool:
         """Say whether intensities are changed at all."""
-        return (self.gamma, self.contrast, self.brightness, self.negation) != (1.0, 0.0, 0.0, 0.0)
+        colours = (self.gamma, self.contrast, self.brightness, self.negation, self.opacity)
+        return colours != (1.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def geometry(augmentation: Augmentation, key: PRNGKeyArray, images: Unit, masks: Unit) -> tuple[Unit, Unit]:
-    """Rotate, scale, shift and crop images and their masks alike; masks stay binary."""
+    """Rotate, scale, stretch, shift and crop images and their masks alike; masks stay binary."""
     if not augmentation.moves:
         return images, masks
     keys = jax.random.split(key, len(images))
@@ -53,9 +59,15 @@ def geometry(augmentation: Augmentation, key: PRNGKeyArray, images: Unit, masks:
 
 
 def intensity(augmentation: Augmentation, key: PRNGKeyArray, images: Unit) -> Unit:
-    """Change gamma, contrast, brightness and polarity, differentiably; the result is clipped to [0, 1]."""
+    """Change gamma, contrast, brightness and polarity, differentiably; the result is clipped to [0, 1].
+
+    White patches come first, in front of the tones that a scanner makes of them.
+    """
     if not augmentation.recolours:
         return images
+    if augmentation.opacity:
+        key, key_patches = jax.random.split(key)
+        images = veil(augmentation.opacity, key_patches, images)
     key_gamma, key_contrast, key_brightness, key_negation = jax.random.split(key, 4)
     shape = (len(images), 1, 1, 1)
     exponent = jnp.exp(jnp.log(augmentation.gamma) * jax.random.uniform(key_gamma, shape, minval=-1.0))
@@ -67,6 +79,22 @@ def intensity(augmentation: Augmentation, key: PRNGKeyArray, images: Unit) -> Un
     return jnp.where(negative, 1.0 - x, x)
 
 
+def veil(opacity: float, key: PRNGKeyArray, images: Unit) -> Unit:
+    """Lay white patches over images, as consolidation and effusion lie over a lung.
+
+    They are where a random smooth surface is above a threshold, have soft edges, and cover between next to nothing and
+    half of an image; below them it is mixed, by a share of up to `opacity`, with one bright tone. Nothing gets darker.
+    """
+    key_surface, key_threshold, key_share, key_tone = jax.random.split(key, 4)
+    shape = (len(images), 1, 1, 1)
+    knots = jax.random.normal(key_surface, (len(images), KNOTS, KNOTS, 1))
+    surface = jax.image.resize(knots, images.shape, "cubic")
+    threshold = jax.random.uniform(key_threshold, shape, maxval=1.5)
+    share = opacity * jax.random.uniform(key_share, shape) * jax.nn.sigmoid((surface - threshold) / EDGE)
+    tone = jax.random.uniform(key_tone, shape, minval=0.6)
+    return images + share * jnp.maximum(tone - images, 0.0)
+
+
 def _affine(augmentation: Augmentation, key: PRNGKeyArray) -> tuple[Float[Array, "2 2"], Float[Array, " 2"]]:
     """Draw the map from output to input coordinates, both in [-1, 1]: x_in = matrix @ x_out + offset."""
     key_angle, key_scale, key_shift, key_window, key_place = jax.random.split(key, 5)
@@ -76,6 +104,9 @@ def _affine(augmentation: Augmentation, key: PRNGKeyArray) -> tuple[Float[Array,
     shift = 2.0 * augmentation.shift * jax.random.uniform(key_shift, (2,), minval=-1.0)
     window = jax.random.uniform(key_window, (2,), minval=augmentation.crop, maxval=1.0)
     place = (1.0 - window) * jax.random.uniform(key_place, (2,), minval=-1.0)
+    if augmentation.aspect != 1.0:
+        half = 0.5 * jnp.log(augmentation.aspect) * jax.random.uniform(jax.random.fold_in(key, 5), minval=-1.0)
+        window = window * jnp.exp(jnp.array([half, -half]))
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     rotation = jnp.array([[cosine, -sine], [sine, cosine]]) / scale
     return rotation * window, rotation @ (place - shift)
