@@ -82,3 +82,16 @@ def test_the_table_has_a_line_for_each_row():
         "| step | unet, size 8 | cpu | 1.0 MiB | torch | 2.0 MiB | 2.00 |",
     ]
     assert report_benchmarks.markdown([]) == report_benchmarks.NOTHING
+
+
+def test_forms_of_a_convolution_share_a_table():
+    shape = {"what": "forward", "form": "by_shifts", "channels": "2 to 4", "size": 8, "batch": 1}
+    row = {"benchmark": "convolution", "device": "cpu", "shape": shape, "peer": "x", "ours_ms": 3.0, "ratio": 0.5}
+    rows = [
+        row | {"peer_ms": 2.0},
+        row | {"peer": "y", "peer_ms": 1.0},
+        row | {"shape": shape | {"form": "plain", "size": 16}, "peer_ms": 9.0},
+    ]
+    table = report_benchmarks.markdown(rows).split("\n\n")[-1].splitlines()
+    assert table[0] == "| device | what | form | 2 to 4, size 16, batch 1 | 2 to 4, size 8, batch 1 |"
+    assert table[2:] == ["| cpu | forward | by shifts |  | 3.0 / 1.0 |", "| cpu | forward | plain | 3.0 / 9.0 |  |"]
