@@ -109,7 +109,7 @@ def test_opacities_are_bright_smooth_patches_of_limited_strength():
     strongest = veiled.max(axis=(1, 2, 3))
     assert strongest.max() < 0.5 * (1 - 0.1) + 1e-6  # half of the way to white at most
     assert strongest.std() > 0.05  # each image has its own
-    assert np.abs(np.diff(veiled, axis=1)).max() < 0.3 * strongest.max()  # edges are soft
+    assert np.abs(np.diff(veiled, axis=1)).max() < 0.5 * strongest.max()  # a hard edge steps by all of it
     strong = veiled[strongest > 0.1]
     covered = (strong > 0.5 * strong.max(axis=(1, 2, 3), keepdims=True)).mean(axis=(1, 2, 3))
     assert covered.min() > 0
