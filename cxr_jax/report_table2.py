@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
+from scipy import stats
+
 from cxr_jax.published import TABLE2
 from cxr_jax.rows import MADE, Row, Table, markdown_table, with_spread
 from cxr_jax.statistics import holm
@@ -26,6 +28,7 @@ ROWS = Table(
     metrics=dict.fromkeys(("jaccard", "dice"), ("mean", "std", "per_image")),
 )  # fmt: skip
 NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table2 WORKDIR` adds those of a finished run."
+FEWEST = 5  # seeds of which a correlation is told
 
 # What transfers have in common whose seeds are counted together.
 KIND = ("target", "task", "protocol", "image_size", "segmenter", "backend", "label_frac")
@@ -46,7 +49,8 @@ def markdown(rows: Sequence[Row]) -> str:
         "`cxr_jax/convergence.py`), and the Jaccard of each, the mean over its test images:",
         _stability(rows),
         "Methods without labels: the Jaccard of each seed, the mean over its test images, the spread over these images "
-        "(mean of the seeds), and how many masks can be the organ, told without labels (`cxr_jax/plausibility.py`):",
+        "(mean of the seeds), how many masks can be the organ, told without labels (`cxr_jax/plausibility.py`), the Jaccard "
+        "of those that can and cannot, and Spearman's correlation of their number with the mean, over seeds:",
         without_labels(rows),
     ]
     return "\n\n".join(parts)
@@ -176,6 +180,7 @@ def without_labels(rows: Sequence[Row]) -> str:
             found.setdefault((setting, column(row)), []).append(row)
     lines = [[*names, str(len(seeds)), *_over_seeds(seeds)] for names, seeds in found.items()]
     head = ["protocol", "method without labels", "seeds", "mean", "lowest", "highest", "spread", "plausible"]
+    head += ["Jaccard of these", "of the others", "rank correlation"]
     return markdown_table(head, lines) if lines else "None had 0 % labels."
 
 
@@ -184,4 +189,18 @@ def _over_seeds(rows: Sequence[Row]) -> list[str]:
     means = [score["mean"] for score in scores]
     numbers = (mean(means), min(means), max(means), mean(score["std"] for score in scores)) if scores else ()
     masks = " of ".join(str(sum(row["plausible"][part] for row in rows)) for part in ("count", "images"))
-    return [*(f"{number:.2f}" for number in numbers), *["-"] * (4 - len(numbers)), masks]
+    return [*(f"{number:.2f}" for number in numbers), *["-"] * (4 - len(numbers)), masks, *_told(rows)]
+
+
+def _told(rows: Sequence[Row]) -> list[str]:
+    """Return what plausibility, told without labels, says of the Jaccard: of single images, and of whole seeds."""
+    rows = [row for row in rows if row["jaccard"]]
+    scores = {True: [], False: []}
+    for row in rows:
+        for image, score in row["jaccard"]["per_image"].items():
+            scores[row["plausible"]["per_image"][image]].append(score)
+    counts = [row["plausible"]["count"] for row in rows]
+    correlation = "-"
+    if len(rows) >= FEWEST and len(set(counts)) > 1:
+        correlation = f"{stats.spearmanr(counts, [row['jaccard']['mean'] for row in rows]).statistic:+.2f}"
+    return [*(f"{mean(found):.2f}" if found else "-" for found in scores.values()), correlation]

@@ -22,6 +22,7 @@ def cell(
     else:
         mean = sum(scores) / len(scores)
     metric = {"mean": mean, "std": 2.0, "per_image": {f"m{index}": score for index, score in enumerate(scores)}}
+    sane = {image: index < 25 for index, image in enumerate(metric["per_image"])}
     return {
         "method": method,
         "backend": backend if method == "transfer" else None,
@@ -38,7 +39,7 @@ def cell(
         "seed": 0,
         "converged": True if method == "transfer" else None,
         "restarts": 0 if method == "transfer" else None,
-        "plausible": {"count": min(25, len(scores)), "images": len(scores), "per_image": {}},
+        "plausible": {"count": sum(sane.values()), "images": len(scores), "per_image": sane},
         "device": "cpu",
         "commit": "c",
         "jaccard": metric,

@@ -26,7 +26,7 @@ ROWS = [
 def test_variants_are_told_over_their_seeds_and_directions_apart():
     lines = report_best.markdown(ROWS).split("\n\n")[0].splitlines()
     setting = "| equalised, jsrt to montgomery, lungs, 128 px | self-training alone |"
-    assert f"{setting} 2 | 90.00 | 88.00 | 92.00 | 2.00 | 4 of 4 |" in lines
+    assert f"{setting} 2 | 90.00 | 88.00 | 92.00 | 2.00 | 4 of 4 | 90.00 | - | - |" in lines
     assert any(line.startswith("| equalised, montgomery to jsrt, lungs") for line in lines)
     assert report_best.markdown([]) == report_best.NOTHING
     labelled = row(label_frac=0.5, protocol="labelled")

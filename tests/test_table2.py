@@ -271,15 +271,27 @@ def test_converged_seeds_are_counted_with_and_without_help():
     document = report_table2.markdown(seeds)
     assert "| paper, montgomery lungs, 128 px | unet, munit | 0 % | 3 | 1 | 2 | 89.67 | 88.00 | 91.00 |" in document
     setting = "paper, jsrt to montgomery, lungs, 128 px"
-    assert f"| {setting} | transfer, munit | 3 | 89.67 | 88.00 | 91.00 | 2.00 | 75 of 84 |" in document
+    assert f"| {setting} | transfer, munit | 3 | 89.67 | 88.00 | 91.00 | 2.00 | 75 of 84 | " in document
     assert "seed 2" not in document  # a table of its own for each would have one line
 
 
 def test_tasks_without_labels_have_a_count_of_plausible_masks():
     heart = cell() | {"task": "heart", "jaccard": None, "dice": None}
-    line = "| paper, jsrt to montgomery, heart, 128 px | transfer, munit | 1 | - | - | - | - | 25 of 28 |"
+    line = "| paper, jsrt to montgomery, heart, 128 px | transfer, munit | 1 | - | - | - | - | 25 of 28 | - | - | - |"
     assert line in report_table2.markdown([*ROWS, heart])
     assert "paper, unet, montgomery heart" not in report_table2.markdown([*ROWS, heart])
+
+
+def test_what_is_told_without_labels_is_held_against_the_scores():
+    def seed(sane: int) -> dict:
+        told = {f"m{index}": index < sane for index in range(4)}
+        scores = [90.0 if index < sane else 60.0 for index in range(4)]
+        return cell(seed=sane, scores=scores, plausible={"count": sane, "images": 4, "per_image": told})
+
+    seeds = [seed(sane) for sane in range(5)]
+    assert report_table2.without_labels(seeds).endswith("| 10 of 20 | 90.00 | 60.00 | +1.00 |")
+    assert report_table2.without_labels(seeds[:4]).endswith("| 6 of 16 | 90.00 | 60.00 | - |")  # too few for the last
+    assert report_table2.without_labels(seeds[4:] * 5).endswith("| 20 of 20 | 90.00 | - | - |")
 
 
 def test_rows_are_read_checked_and_replaced(tmp_path):
