@@ -49,8 +49,8 @@ def markdown(rows: Sequence[Row]) -> str:
         "`cxr_jax/convergence.py`), and the Jaccard of each, the mean over its test images:",
         _stability(rows),
         "Methods without labels: the Jaccard of each seed, the mean over its test images, the spread over these images "
-        "(mean of the seeds), how many masks can be the organ, told without labels (`cxr_jax/plausibility.py`), the Jaccard "
-        "of those that can and cannot, and Spearman's correlation of their number with the mean, over seeds:",
+        "(mean of the seeds), how many masks can be the organ, told without labels (`cxr_jax/plausibility.py`), the "
+        "Jaccard of those that can and cannot, and Spearman's correlation of their number with the mean, over seeds:",
         without_labels(rows),
     ]
     return "\n\n".join(parts)
