@@ -28,7 +28,6 @@ class Augmentation:
     contrast: float  # factor about mid-grey between 1 - contrast and 1 + contrast
     brightness: float  # offset, to either side
     negation: float  # probability that bright and dark change places
-    aspect: float = 1.0  # factor of width over height between 1/aspect and aspect, on a logarithmic scale
     opacity: float = 0.0  # how much of what they cover white patches hide at most
 
     @classmethod
@@ -39,7 +38,7 @@ class Augmentation:
     @property
     def moves(self) -> bool:
         """Say whether geometry is changed at all."""
-        return (self.rotation, self.scale, self.shift, self.crop, self.aspect) != (0.0, (1.0, 1.0), 0.0, 1.0, 1.0)
+        return (self.rotation, self.scale, self.shift, self.crop) != (0.0, (1.0, 1.0), 0.0, 1.0)
 
     @property
     def recolours(self) -> bool:
@@ -49,7 +48,7 @@ class Augmentation:
 
 
 def geometry(augmentation: Augmentation, key: PRNGKeyArray, images: Unit, masks: Unit) -> tuple[Unit, Unit]:
-    """Rotate, scale, stretch, shift and crop images and their masks alike; masks stay binary."""
+    """Rotate, scale, shift and crop images and their masks alike; masks stay binary."""
     if not augmentation.moves:
         return images, masks
     keys = jax.random.split(key, len(images))
@@ -104,9 +103,6 @@ def _affine(augmentation: Augmentation, key: PRNGKeyArray) -> tuple[Float[Array,
     shift = 2.0 * augmentation.shift * jax.random.uniform(key_shift, (2,), minval=-1.0)
     window = jax.random.uniform(key_window, (2,), minval=augmentation.crop, maxval=1.0)
     place = (1.0 - window) * jax.random.uniform(key_place, (2,), minval=-1.0)
-    if augmentation.aspect != 1.0:
-        half = 0.5 * jnp.log(augmentation.aspect) * jax.random.uniform(jax.random.fold_in(key, 5), minval=-1.0)
-        window = window * jnp.exp(jnp.array([half, -half]))
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     rotation = jnp.array([[cosine, -sine], [sine, cosine]]) / scale
     return rotation * window, rotation @ (place - shift)
