@@ -19,6 +19,7 @@ from cxr_jax import (
     report_benchmarks,
     report_best,
     report_shipped,
+    report_strange,
     report_table1,
     report_table2,
     results,
@@ -56,6 +57,7 @@ TABLES = {  # by the section of docs/RESULTS.md
 LISTS = {  # of rows that nothing is asked of: by document, its section and what writes it
     "docs/PERFORMANCE.md": ("benchmarks", report_benchmarks),
     "docs/MODEL_CARD.md": ("shipped", report_shipped),
+    "docs/method.md": ("strange", report_strange),
 }
 SECTIONS = {README: ("results",), DETAILS: ("results", *TABLES)} | {name: (part,) for name, (part, _) in LISTS.items()}
 FIGURES = {"docs/figure7.png": (figure7, report_table1), "docs/figure8.png": (figure8, report_table2)}
