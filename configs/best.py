@@ -20,7 +20,6 @@ def get_config(preset: str = "") -> ConfigDict:
     config = transfer.get_config(PRESETS[preset])
     config.tones = "equalised"
     config.test_time_augmentation = True
-    config.augmentation.opacity = 0.9
     config.discriminator.layers = 4
     if preset == "small":
         config.transfer.epochs = 6

@@ -19,7 +19,6 @@ NO_AUGMENTATION = {
     "contrast": 0.0,
     "brightness": 0.0,
     "negation": 0.0,
-    "opacity": 0.0,
 }
 
 AUGMENTATION = {
@@ -31,7 +30,6 @@ AUGMENTATION = {
     "contrast": 0.4,
     "brightness": 0.2,
     "negation": 0.0,
-    "opacity": 0.0,
 }
 
 

@@ -78,7 +78,6 @@ def test_the_paper_protocol_is_the_default():
         ("transfer.target_look", "b", "config.transfer.supervised_looks.b is 0"),
         ("munit.weights.cylce", 1.0, "config.munit.weights must name"),
         ("augmentation.scale", (1.2, 0.8), "config.augmentation.scale must be in"),
-        ("augmentation.opacity", 1.5, "config.augmentation.opacity must be in"),
         ("augmentation.scale", 0.8, "config.augmentation.scale must be 2 numbers"),
         ("tones", "flat", "config.tones must be one of stretched, equalised; found 'flat'"),
         ("negated", ("jrst",), "config.negated must be one of jsrt, montgomery"),
@@ -166,7 +165,6 @@ def test_a_config_from_before_there_were_folders_and_streams_is_one_without():
     stored = config.to_json(config.parse(transfer.get_config()))
     newer = ("source_dir", "target_dir", "target_in_memory", "tones", "test_time_augmentation")
     older = {name: value for name, value in stored.items() if name not in newer}
-    older["augmentation"] = {name: value for name, value in stored["augmentation"].items() if name != "opacity"}
     assert config.differences(older, stored) == []
     assert config.parse(older) == config.parse(stored)
     assert config.differences(older, stored | {"target_in_memory": 9}) == ["config.target_in_memory: 4096 / 9"]

@@ -1,8 +1,7 @@
 """Random geometry and intensity, inside the jitted step.
 
-Radiographs of two scanners differ in framing, black borders, contrast curve and polarity, those of two wards in what
-veils the lungs; so does what is drawn here. Images are in [0, 1]; whatever comes from outside the image is black, in
-masks background.
+Radiographs of two scanners differ in framing, black borders, contrast curve and polarity; so does what is
+drawn here. Images are in [0, 1]; whatever comes from outside the image is black, in masks background.
 """
 
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 Unit = Float[Array, "b h w 1"]
-KNOTS = 6  # along each side of the surface that white patches are cut from
-EDGE = 0.15  # how soft their edges are, in standard deviations of that surface
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,6 @@ class Augmentation:
     contrast: float  # factor about mid-grey between 1 - contrast and 1 + contrast
     brightness: float  # offset, to either side
     negation: float  # probability that bright and dark change places
-    opacity: float = 0.0  # how much of what they cover white patches hide at most
 
     @classmethod
     def none(cls) -> "Augmentation":
@@ -43,8 +39,7 @@ class Augmentation:
     @property
     def recolours(self) -> bool:
         """Say whether intensities are changed at all."""
-        colours = (self.gamma, self.contrast, self.brightness, self.negation, self.opacity)
-        return colours != (1.0, 0.0, 0.0, 0.0, 0.0)
+        return (self.gamma, self.contrast, self.brightness, self.negation) != (1.0, 0.0, 0.0, 0.0)
 
 
 def geometry(augmentation: Augmentation, key: PRNGKeyArray, images: Unit, masks: Unit) -> tuple[Unit, Unit]:
@@ -58,15 +53,9 @@ def geometry(augmentation: Augmentation, key: PRNGKeyArray, images: Unit, masks:
 
 
 def intensity(augmentation: Augmentation, key: PRNGKeyArray, images: Unit) -> Unit:
-    """Change gamma, contrast, brightness and polarity, differentiably; the result is clipped to [0, 1].
-
-    White patches come first, in front of the tones that a scanner makes of them.
-    """
+    """Change gamma, contrast, brightness and polarity, differentiably; the result is clipped to [0, 1]."""
     if not augmentation.recolours:
         return images
-    if augmentation.opacity:
-        key, key_patches = jax.random.split(key)
-        images = veil(augmentation.opacity, key_patches, images)
     key_gamma, key_contrast, key_brightness, key_negation = jax.random.split(key, 4)
     shape = (len(images), 1, 1, 1)
     exponent = jnp.exp(jnp.log(augmentation.gamma) * jax.random.uniform(key_gamma, shape, minval=-1.0))
@@ -76,22 +65,6 @@ def intensity(augmentation: Augmentation, key: PRNGKeyArray, images: Unit) -> Un
     x = jnp.clip(images, 1e-4, 1.0) ** exponent  # the bound keeps the power's gradient finite at black
     x = jnp.clip((x - 0.5) * factor + 0.5 + offset, 0.0, 1.0)
     return jnp.where(negative, 1.0 - x, x)
-
-
-def veil(opacity: float, key: PRNGKeyArray, images: Unit) -> Unit:
-    """Lay white patches over images, as consolidation and effusion lie over a lung.
-
-    They are where a random smooth surface is above a threshold, have soft edges, and cover between next to nothing and
-    half of an image; below them it is mixed, by a share of up to `opacity`, with one bright tone. Nothing gets darker.
-    """
-    key_surface, key_threshold, key_share, key_tone = jax.random.split(key, 4)
-    shape = (len(images), 1, 1, 1)
-    knots = jax.random.normal(key_surface, (len(images), KNOTS, KNOTS, 1))
-    surface = jax.image.resize(knots, images.shape, "cubic")
-    threshold = jax.random.uniform(key_threshold, shape, maxval=1.5)
-    share = opacity * jax.random.uniform(key_share, shape) * jax.nn.sigmoid((surface - threshold) / EDGE)
-    tone = jax.random.uniform(key_tone, shape, minval=0.6)
-    return images + share * jnp.maximum(tone - images, 0.0)
 
 
 def _affine(augmentation: Augmentation, key: PRNGKeyArray) -> tuple[Float[Array, "2 2"], Float[Array, " 2"]]:
