@@ -41,6 +41,11 @@ class Predictor:
     predict: Callable[[UInt8[Array, "b s s 1"]], Bool[Array, "b s s 1"]]
     soften: Callable[[UInt8[Array, "b s s 1"]], Float[Array, "b s s 1"]]
 
+    @property
+    def translates(self) -> bool:
+        """Say whether it segments what it makes of a target's image, not that image itself."""
+        return "translator" in self.model and self.experiment.transfer.target_look == "a"
+
     def tidy(self, images: Images) -> Bool[np.ndarray, "b s s 1"]:
         """Do as `predict`, and keep of each mask as many of the largest parts as the organ has, their holes filled."""
         masks = np.asarray(self.predict(images))

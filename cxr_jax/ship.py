@@ -34,10 +34,9 @@ def shipped(folder: Path = WEIGHTS) -> list[Path]:
 def segmenter(workdir: Path, folder: Path = WEIGHTS) -> Path:
     """Write the segmenter of a finished run; raise `ShipError` for one that does not read images as they are."""
     found = inference.restore(workdir)
-    translates = "translator" in found.model
-    if translates and found.experiment.transfer.target_look != "b":
+    if found.translates:
         raise ShipError(f"{workdir} segments translated images: expected a model that reads images as they are")
-    model = found.model["segmenter"] if translates else found.model
+    model = found.model["segmenter"] if "translator" in found.model else found.model
     return _write(folder / f"{found.experiment.task}{compact.SUFFIX}", model, "pretraining", found.experiment, workdir)
 
 

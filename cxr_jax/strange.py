@@ -88,9 +88,12 @@ def made_strange(kind: str, images: Radiographs, lungs: Radiographs) -> Radiogra
 def measure(name: str, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
     """Return a row for each kind: what the masks of a run's model are worth on the source's validation images.
 
-    Raises `ValueError` for a source whose images have no masks of lungs, in which disease is drawn.
+    Raises `ValueError` for a model that translates first, as it does for the target alone, and for a source whose
+    images have no masks of lungs, in which disease is drawn.
     """
     model = inference.restore(workdir)
+    if model.translates:
+        raise ValueError(f"{workdir} segments translated images: expected a model that reads images as they are")
     plan = replace(model.experiment, target=None)
     data = datasets.load(plan, data_dir, manual_dir)
     look = plan.look(plan.source)._asdict()

@@ -39,7 +39,7 @@ def test_a_frame_moves_images_and_masks_alike(kind, lungs):
 
 def test_a_model_has_a_row_for_each_kind(tfds_dir, monkeypatch):
     plan = tiny.experiment()
-    model = SimpleNamespace(experiment=plan, predict=lambda images: images < 220)
+    model = SimpleNamespace(experiment=plan, translates=False, predict=lambda images: images < 220)
     monkeypatch.setattr(inference, "restore", lambda path: model)
     rows = strange.measure("bright", Path("x"), tfds_dir, None)
     assert [row["kind"] for row in rows] == list(strange.KINDS)
@@ -52,8 +52,8 @@ def test_a_model_has_a_row_for_each_kind(tfds_dir, monkeypatch):
     assert report_strange.markdown([]) == report_strange.NOTHING
 
 
-def test_a_source_without_lungs_is_refused(tfds_dir, monkeypatch, lungs):
-    model = SimpleNamespace(experiment=tiny.experiment(), predict=None)
+def test_a_source_without_lungs_and_a_model_that_translates_are_refused(tfds_dir, monkeypatch, lungs):
+    model = SimpleNamespace(experiment=tiny.experiment(), translates=False)
     monkeypatch.setattr(inference, "restore", lambda path: model)
     load = radiographs.load
     monkeypatch.setattr(radiographs, "load", lambda *args, **rest: load(*args, **rest)[np.arange(8)])
@@ -61,4 +61,7 @@ def test_a_source_without_lungs_is_refused(tfds_dir, monkeypatch, lungs):
         strange.datasets, "load", lambda *_: SimpleNamespace(source=load("phantom/a", "lungs", 64, tfds_dir))
     )
     with pytest.raises(ValueError, match="expected masks of lungs for the images of phantom/a"):
+        strange.measure("x", Path("x"), tfds_dir, None)
+    model.translates = True
+    with pytest.raises(ValueError, match="expected a model that reads images as they are"):
         strange.measure("x", Path("x"), tfds_dir, None)
