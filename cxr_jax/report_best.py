@@ -22,19 +22,19 @@ WORST = 10  # images that are shown
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return the table of variants over their seeds, and for each direction the images on which its best is worst."""
-    rows = [row for row in rows if row["label_frac"] == 0 and row["jaccard"]]
+    rows = [row for row in rows if row["label_frac"] == 0]
     if not rows:
         return NOTHING
-    directions = dict.fromkeys((row["source"], row["target"]) for row in sorted(rows, key=ROWS.key))
-    return "\n\n".join(
-        [report_table2.without_labels(rows), *(part for way in directions for part in _worst(rows, way))]
-    )
+    scored = [row for row in sorted(rows, key=ROWS.key) if row["jaccard"]]
+    directions = dict.fromkeys((row["source"], row["target"]) for row in scored)
+    worst = (part for direction in directions for part in _worst(scored, direction))
+    return "\n\n".join([report_table2.without_labels(rows), *worst])
 
 
 def _worst(rows: Sequence[Row], direction: tuple[str, str]) -> tuple[str, str]:
     """Return heading and table for the best of the variants that have all seeds, from one dataset to another."""
     scores = {}  # by variant, and by seed and image
-    for row in sorted(rows, key=ROWS.key):
+    for row in rows:
         if (row["source"], row["target"]) == direction:
             of_variant = scores.setdefault(f"{row['protocol']}, {report_table2.column(row)}", {})
             of_variant |= {(row["seed"], image): score for image, score in row["jaccard"]["per_image"].items()}

@@ -28,6 +28,10 @@ def test_variants_are_told_over_their_seeds_and_directions_apart():
     setting = "| equalised, jsrt to montgomery, lungs, 128 px | self-training alone |"
     assert f"{setting} 2 | 90.00 | 88.00 | 92.00 | 2.00 | 4 of 4 | 90.00 | - | - |" in lines
     assert any(line.startswith("| equalised, montgomery to jsrt, lungs") for line in lines)
+    heart = row(task="heart", jaccard=None, dice=None)  # of which there are no labels to score with
+    told, *worst = report_best.markdown([*ROWS, heart]).split("\n\n")
+    assert "| equalised, jsrt to montgomery, heart, 128 px | self-training alone | 1 | - | - | - | - | 2 of 2 |" in told
+    assert worst == report_best.markdown(ROWS).split("\n\n")[1:]
     assert report_best.markdown([]) == report_best.NOTHING
     labelled = row(label_frac=0.5, protocol="labelled")
     assert "labelled" not in report_best.markdown([*ROWS, labelled])
