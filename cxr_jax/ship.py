@@ -16,7 +16,7 @@ import numpy as np
 
 from cxr_jax import compact, config, datasets, evaluation, inference, plausibility, results
 from cxr_jax.data.radiographs import TASKS, Radiographs
-from cxr_jax.report_shipped import FILE
+from cxr_jax.report.shipped import FILE
 
 WEIGHTS = Path(__file__).parent / "weights"
 METRICS = ("jaccard", "dice", "jaccard_tidied")

@@ -22,7 +22,7 @@ from cxr_jax import datasets, evaluation, inference, platform, results
 from cxr_jax.data import radiographs
 from cxr_jax.data.augmentation import resample
 from cxr_jax.data.radiographs import Radiographs
-from cxr_jax.report_strange import FILE
+from cxr_jax.report.strange import FILE
 
 Image = Float[np.ndarray, "s s"]  # in [0, 1], bones bright
 Mask = Bool[np.ndarray, "s s"]

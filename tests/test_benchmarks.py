@@ -7,7 +7,7 @@ import pytest
 from absl import flags
 
 from benchmarks import measure
-from cxr_jax import report_benchmarks
+from cxr_jax.report import benchmarks as report_benchmarks
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cxr_jax import inference, report_strange, strange
+from cxr_jax import inference, strange
 from cxr_jax.data import radiographs
+from cxr_jax.report import strange as report_strange
 from tests import tiny
 
 

@@ -11,17 +11,16 @@ from scipy import stats
 from configs import table1 as config_file
 from cxr_jax import (
     config,
-    figure7,
     pictures,
     plans,
-    published,
-    report,
-    report_table1,
     runs,
     statistics,
     table1,
 )
-from cxr_jax.rows import RowsError
+from cxr_jax.report import __main__ as command
+from cxr_jax.report import documents, figure7, published
+from cxr_jax.report import table1 as report_table1
+from cxr_jax.report.rows import RowsError
 
 
 def tiny(**changes) -> plans.Table1:
@@ -241,25 +240,25 @@ def test_rows_are_replaced_and_faulty_files_refused(tmp_path):
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
     """Return a project folder of documents without results, which the report's command line takes for its own."""
-    (tmp_path / report.RESULTS).mkdir(parents=True)
-    for name, sections in report.SECTIONS.items():
-        lines = [marker.format(section) for section in sections for marker in report.MARKERS]
+    (tmp_path / documents.RESULTS).mkdir(parents=True)
+    for name, sections in documents.SECTIONS.items():
+        lines = [marker.format(section) for section in sections for marker in documents.MARKERS]
         (tmp_path / name).write_text("\n".join(lines))
-    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(documents, "ROOT", tmp_path)
     return tmp_path
 
 
 def test_the_command_line_adds_rows_and_writes_every_document(root, monkeypatch):
-    assert report_table1.NOTHING in report.written(root)[root / "docs/RESULTS.md"]
+    assert report_table1.NOTHING in documents.written(root)[root / "docs/RESULTS.md"]
     monkeypatch.setattr("sys.argv", ["report", "--add-table1", str(finished(root / "run", [row()]))])
-    report.main()
-    assert json.loads((root / report.RESULTS / "table1.json").read_text()) == [row()]
+    command.main()
+    assert json.loads((root / documents.RESULTS / "table1.json").read_text()) == [row()]
     assert "| unet | paper, seed 0 | 128 | 2 | 95.00 ± 0.50 |" in (root / "docs/RESULTS.md").read_text()
     assert r"unet & paper, seed 0 & 128 & 2 & 95.00 $\pm$ 0.50 &" in (root / "docs/table1.tex").read_text()
     assert (root / "docs/figure7.png").exists()
-    assert all(path.read_text() == content for path, content in report.written(root).items())
+    assert all(path.read_text() == content for path, content in documents.written(root).items())
     (root / "docs/table1.tex").write_text("older")
-    assert report.written(root)[root / "docs/table1.tex"] != "older"
+    assert documents.written(root)[root / "docs/table1.tex"] != "older"
 
 
 def test_the_command_line_refuses_a_single_run_as_table_1(root, monkeypatch, capsys):
@@ -268,9 +267,9 @@ def test_the_command_line_refuses_a_single_run_as_table_1(root, monkeypatch, cap
     for arguments in (["--add-table1", str(root / "run")], ["--add", f"table1={root / 'run'}"]):
         monkeypatch.setattr("sys.argv", ["report", *arguments])
         with pytest.raises(SystemExit):
-            report.main()
+            command.main()
         assert "--add" in capsys.readouterr().err.partition("error: ")[2]
-        assert not (root / report.RESULTS / "table1.json").exists()
+        assert not (root / documents.RESULTS / "table1.json").exists()
 
 
 def test_the_contact_sheet_shows_every_picture_under_its_names(tmp_path):

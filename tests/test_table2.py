@@ -14,11 +14,8 @@ from cxr_jax import (
     config,
     datasets,
     experiment,
-    figure8,
     journal,
     plans,
-    published,
-    report_table2,
     results,
     runs,
     segmentation,
@@ -28,7 +25,9 @@ from cxr_jax import (
 )
 from cxr_jax.data import radiographs
 from cxr_jax.plausibility import Shape
-from cxr_jax.rows import RowsError
+from cxr_jax.report import figure8, published
+from cxr_jax.report import table2 as report_table2
+from cxr_jax.report.rows import RowsError
 from tests import tiny
 from tests.cells import cell
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean
 
-from cxr_jax import report_table2
-from cxr_jax.rows import Row, markdown_table
+from cxr_jax.report import table2
+from cxr_jax.report.rows import Row, markdown_table
 
 ROWS = replace(
-    report_table2.ROWS,
+    table2.ROWS,
     name="best",
     config="table2",
-    varying=(*report_table2.ROWS.varying, "source", "target"),
+    varying=(*table2.ROWS.varying, "source", "target"),
 )
 NOTHING = "No results are there yet: `python -m cxr_jax.report --add-best WORKDIR` adds those of a finished run."
 WORST = 10  # images that are shown
@@ -28,7 +28,7 @@ def markdown(rows: Sequence[Row]) -> str:
     scored = [row for row in sorted(rows, key=ROWS.key) if row["jaccard"]]
     directions = dict.fromkeys((row["source"], row["target"]) for row in scored)
     worst = (part for direction in directions for part in _worst(scored, direction))
-    return "\n\n".join([report_table2.without_labels(rows), *worst])
+    return "\n\n".join([table2.without_labels(rows), *worst])
 
 
 def _worst(rows: Sequence[Row], direction: tuple[str, str]) -> tuple[str, str]:
@@ -36,7 +36,7 @@ def _worst(rows: Sequence[Row], direction: tuple[str, str]) -> tuple[str, str]:
     scores = {}  # by variant, and by seed and image
     for row in rows:
         if (row["source"], row["target"]) == direction:
-            of_variant = scores.setdefault(f"{row['protocol']}, {report_table2.column(row)}", {})
+            of_variant = scores.setdefault(f"{row['protocol']}, {table2.column(row)}", {})
             of_variant |= {(row["seed"], image): score for image, score in row["jaccard"]["per_image"].items()}
     tested = max(map(len, scores.values()))
     scores = {name: images for name, images in scores.items() if len(images) == tested}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from cxr_jax.rows import markdown_table, with_spread
+from cxr_jax.report.rows import markdown_table, with_spread
 
 FILE = "strange.json"
 NOTHING = "No results are there yet: `python -m cxr_jax.strange` adds them."

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from cxr_jax import report_best, report_table2
-from cxr_jax.rows import RowsError
+from cxr_jax.report import best, table2
+from cxr_jax.report.rows import RowsError
 from tests.cells import cell
 
 
@@ -24,22 +24,22 @@ ROWS = [
 
 
 def test_variants_are_told_over_their_seeds_and_directions_apart():
-    lines = report_best.markdown(ROWS).split("\n\n")[0].splitlines()
+    lines = best.markdown(ROWS).split("\n\n")[0].splitlines()
     setting = "| equalised, jsrt to montgomery, lungs, 128 px | self-training alone |"
     assert f"{setting} 2 | 90.00 | 88.00 | 92.00 | 2.00 | 4 of 4 | 90.00 | - | - |" in lines
     assert any(line.startswith("| equalised, montgomery to jsrt, lungs") for line in lines)
     heart = row(task="heart", jaccard=None, dice=None)  # of which there are no labels to score with
-    told, *worst = report_best.markdown([*ROWS, heart]).split("\n\n")
+    told, *worst = best.markdown([*ROWS, heart]).split("\n\n")
     assert "| equalised, jsrt to montgomery, heart, 128 px | self-training alone | 1 | - | - | - | - | 2 of 2 |" in told
-    assert worst == report_best.markdown(ROWS).split("\n\n")[1:]
-    assert report_best.markdown([]) == report_best.NOTHING
+    assert worst == best.markdown(ROWS).split("\n\n")[1:]
+    assert best.markdown([]) == best.NOTHING
     labelled = row(label_frac=0.5, protocol="labelled")
-    assert "labelled" not in report_best.markdown([*ROWS, labelled])
+    assert "labelled" not in best.markdown([*ROWS, labelled])
 
 
 def test_the_worst_images_are_those_of_each_directions_best_variant_that_has_all_seeds(monkeypatch):
-    monkeypatch.setattr(report_best, "WORST", 3)
-    heading, table, other_heading, other_table = report_best.markdown(ROWS).split("\n\n")[1:]
+    monkeypatch.setattr(best, "WORST", 3)
+    heading, table, other_heading, other_table = best.markdown(ROWS).split("\n\n")[1:]
     assert heading.startswith("jsrt to montgomery")
     assert "on which equalised, self-training alone is worst" in heading
     assert table.splitlines()[0] == "| image | seed | equalised, self-training alone | stretched, self-training alone |"
@@ -53,14 +53,14 @@ def test_the_worst_images_are_those_of_each_directions_best_variant_that_has_all
 
 
 def test_rows_come_from_runs_of_table_2_and_go_to_a_file_of_their_own(tmp_path):
-    kept = tmp_path / report_best.ROWS.file
+    kept = tmp_path / best.ROWS.file
     assert kept.name == "best.json"
     with pytest.raises(RowsError, match=r"there is no .*table2.json: expected .*finished run of configs/table2.py"):
-        report_best.ROWS.add(tmp_path, kept)
+        best.ROWS.add(tmp_path, kept)
     (tmp_path / "table2.json").write_text(json.dumps(ROWS))
-    report_best.ROWS.add(tmp_path, kept)
-    assert len(report_best.ROWS.read(kept)) == len(ROWS)
-    assert report_table2.ROWS.file == "table2.json"
+    best.ROWS.add(tmp_path, kept)
+    assert len(best.ROWS.read(kept)) == len(ROWS)
+    assert table2.ROWS.file == "table2.json"
     (tmp_path / "table2.json").write_text(json.dumps([row(seed=2, commit="d")]))
     with pytest.raises(RowsError, match="commit: 'c' / 'd'"):
-        report_best.ROWS.add(tmp_path, kept)
+        best.ROWS.add(tmp_path, kept)

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from cxr_jax.published import OVER_FOLDS, TABLE1
-from cxr_jax.rows import MADE, Row, Table, markdown_table, with_spread
+from cxr_jax.report.published import OVER_FOLDS, TABLE1
+from cxr_jax.report.rows import MADE, Row, Table, markdown_table, with_spread
 from cxr_jax.statistics import holm
 
 ORGANS = ("lungs", "heart", "clavicles")

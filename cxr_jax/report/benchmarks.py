@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxr_jax.rows import markdown_table
+from cxr_jax.report.rows import markdown_table
 
 FILE = "benchmarks.json"
 FORMS = "convolution"

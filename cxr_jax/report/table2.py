@@ -5,8 +5,8 @@ from statistics import mean
 
 from scipy import stats
 
-from cxr_jax.published import TABLE2
-from cxr_jax.rows import MADE, Row, Table, markdown_table, with_spread
+from cxr_jax.report.published import TABLE2
+from cxr_jax.report.rows import MADE, Row, Table, markdown_table, with_spread
 from cxr_jax.statistics import holm
 
 PAPERS = "transfer, munit"  # the column of the paper's own transfer

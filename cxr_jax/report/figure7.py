@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from scipy import stats
 
-from cxr_jax.published import OVER_FOLDS, TABLE1
+from cxr_jax.report.published import OVER_FOLDS, TABLE1
 
 JSRT_IMAGES, FOLDS = 247, 5
 COLOURS = {"paper": "tab:blue", "best": "tab:green", "published": "tab:gray"}

@@ -11,9 +11,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy import stats
 
-from cxr_jax.published import TABLE2
-from cxr_jax.report_table2 import METHODS, column, settings
-from cxr_jax.rows import Row
+from cxr_jax.report.published import TABLE2
+from cxr_jax.report.rows import Row
+from cxr_jax.report.table2 import METHODS, column, settings
 from cxr_jax.statistics import bootstrap_interval
 
 TEST_IMAGES = 28  # a fifth of Montgomery

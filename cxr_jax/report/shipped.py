@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxr_jax.rows import markdown_table, with_spread
+from cxr_jax.report.rows import markdown_table, with_spread
 
 FILE = "shipped.json"
 HEAD = ("file", "MB", "organ", "test images of", "Jaccard", "Dice", "Jaccard, tidied", "plausible masks")

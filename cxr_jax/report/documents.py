@@ -1,0 +1,61 @@
+"""The documents that hold tables and figures, and what writes each."""
+
+import json
+from pathlib import Path
+
+from cxr_jax.report import figure7, figure8, table1, table2
+from cxr_jax.report.single_runs import COLUMNS, TIDIED, ReportError, read_results, table
+from cxr_jax.report.tables import LISTS, TABLES
+
+ROOT = Path(__file__).parent.parent.parent
+RESULTS = Path("docs/results")
+README, DETAILS = "README.md", "docs/RESULTS.md"
+# The runs that the README shows.
+HIGHLIGHTS = (
+    "best_small_seed0",
+    "phantom_look_deep_fold1_seed0",
+    "small_augmented_seed0",
+    "small_look_10_epochs_deep_negated_seed0",
+    "small_look_seed0",
+)
+MARKERS = "<!-- {}: python -m cxr_jax.report -->", "<!-- end of {} -->"
+LATEX = "docs/table1.tex"
+SECTIONS = {README: ("results",), DETAILS: ("results", *TABLES)} | {name: (part,) for name, (part, _) in LISTS.items()}
+FIGURES = {"docs/figure7.png": (figure7, table1), "docs/figure8.png": (figure8, table2)}
+
+
+def insert(document: str, section: str, content: str, name: str = "document") -> str:
+    """Return `document` with `content` between the markers of `section`; raise `ReportError` where they are missing."""
+    first, last = (marker.format(section) for marker in MARKERS)
+    before, begin, rest = document.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end:
+        raise ReportError(f"{name} lacks the lines {first!r} and {last!r}")
+    return f"{before}{first}\n{content}\n{last}{after}"
+
+
+def written(root: Path) -> dict[Path, str]:
+    """Return what each document must contain, given the results files below `root`.
+
+    Raises `ReportError` or `cxr_jax.report.rows.RowsError` where a file or a document cannot be used.
+    """
+    runs = read_results(root / RESULTS)
+    tables = {
+        README: table([run for run in runs if run["name"] in HIGHLIGHTS], COLUMNS),
+        DETAILS: table(runs, COLUMNS | TIDIED),
+    }
+    documents = {}
+    for name, content in tables.items():
+        path = root / name
+        folder = (root / RESULTS).relative_to(path.parent).as_posix()
+        documents[path] = insert(path.read_text(), "results", content.replace("RESULTS_FOLDER", folder), name)
+    details = root / DETAILS
+    for section, report in TABLES.items():
+        content = report.markdown(report.ROWS.read(root / RESULTS / report.ROWS.file))
+        documents[details] = insert(documents[details], section, content, DETAILS)
+    for name, (section, report) in LISTS.items():
+        path = root / RESULTS / report.FILE
+        content = report.markdown(json.loads(path.read_text()) if path.exists() else [])
+        documents[root / name] = insert((root / name).read_text(), section, content, name)
+    rows = table1.ROWS.read(root / RESULTS / table1.ROWS.file)
+    return documents | {root / LATEX: table1.latex(rows)}
