@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import platform as machine
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from cxr_jax.models import PRECISIONS
 
 IDENTITY = ("benchmark", "device", "shape", "peer")  # of a row
 PACKAGES = ("jax", "jaxlib", "flax", "torch")
+VECTORS = ("avx512f", "avx2", "avx")
 
 SIZE = flags.DEFINE_integer("size", 256, "Side of the images.")
 BATCH = flags.DEFINE_integer("batch", 4, "Images a step.")
@@ -57,7 +59,7 @@ def report(benchmark: str, case: Any, values: Mapping[str, float], divisor: floa
     path = Path(RESULTS.value)
     rows = json.loads(path.read_text()) if path.exists() else []
     kept = {_key(row): row for row in rows}
-    about = {"device": device(), "commit": results.commit(), "versions": versions()}
+    about = {"device": device(), "command": results.command(), "commit": results.commit(), "versions": versions()}
     print(f"{benchmark}, {', '.join(f'{name} {value}' for name, value in shape.items())}; {about['device']}")
     for peer in values.keys() - {"ours"}:
         found = {f"ours_{unit}": values["ours"] / divisor, "peer": peer, f"peer_{unit}": values[peer] / divisor}
@@ -68,10 +70,13 @@ def report(benchmark: str, case: Any, values: Mapping[str, float], divisor: floa
 
 
 def device() -> str:
-    """Return what the benchmark runs on."""
-    if jax.default_backend() == "cpu":
-        return f"{machine.machine()} CPU, {os.cpu_count()} cores"
-    return f"{jax.devices()[0].device_kind} x{jax.device_count()}"
+    """Return what the benchmark runs on: of a CPU its make and its widest vectors, where Linux tells them."""
+    if jax.default_backend() != "cpu":
+        return f"{jax.devices()[0].device_kind} x{jax.device_count()}"
+    about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    told = dict(re.findall(r"^(model name|flags)\s*: (.*)$", about, re.MULTILINE))
+    vectors = [name for name in VECTORS if name in told.get("flags", "").split()]
+    return ", ".join([told.get("model name", machine.machine()), *vectors[:1], f"{os.cpu_count()} cores"])
 
 
 def versions() -> dict[str, str]:

@@ -37,7 +37,7 @@ def test_a_row_says_how_many_times_faster_and_replaces_the_one_before(tmp_path):
         (16, 10.0, 5.0, 0.5),
         (8, 2.0, 6.0, 3.0),
     ]
-    assert all(row["commit"] and row["versions"]["jax"] and row["device"] for row in rows)
+    assert all(row["commit"] and row["versions"]["jax"] and row["device"] and row["command"] for row in rows)
 
 
 def test_a_peer_must_have_all_of_our_weights():
