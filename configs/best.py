@@ -1,9 +1,9 @@
 """The best that is known without labels of the target: `configs/transfer.py:augmented` with equalised tones and views.
 
 Every image is shown by the ranks of its pixels, so that the curve of a scanner's tones is gone before anything learns;
-a mask is the mean over views of its image; a shape prior corrects the masks of self-training; discriminators see 46
-pixels. `:small` is the same for two CPU cores, at 128x128 with narrow networks and few epochs; `:phantom` is for
-procedural radiographs, without self-training. What each part gives, and how it was chosen, is in docs/RESULTS.md.
+a mask is the mean over views of its image; discriminators see 46 pixels. `:small` is the same for two CPU cores, at
+128x128 with narrow networks and few epochs; `:phantom` is for procedural radiographs. What each part gives, and how it
+was chosen, is in docs/RESULTS.md.
 """
 
 from ml_collections import ConfigDict
@@ -21,10 +21,7 @@ def get_config(preset: str = "") -> ConfigDict:
     config.tones = "equalised"
     config.test_time_augmentation = True
     config.discriminator.layers = 4
-    if preset != "phantom":
-        config.shape_prior.epochs = 60
     if preset == "small":
         config.transfer.epochs = 6
         config.self_training.epochs = 15
-        config.shape_prior.epochs = 30
     return config

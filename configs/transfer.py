@@ -75,7 +75,6 @@ def get_config(preset: str = "") -> ConfigDict:
         config.transfer.update(warmup_epochs=10, epochs=10, learning_rate=1e-3, supervised_learning_rate=1e-3)
     config.adaptation = config.pretraining.to_dict()  # of self-training too, where the target has labels
     config.self_training = config.pretraining.to_dict() | {"epochs": 0}
-    config.shape_prior = config.pretraining.to_dict() | {"epochs": 0}
     if preset.endswith(("look", "augmented")):
         config.self_training.update(
             epochs=20, learning_rate=config.transfer.supervised_learning_rate, schedule="cosine", average=0.99

@@ -57,13 +57,6 @@ def check_values(experiment: Experiment) -> None:
         least = int(experiment.method == "self_training")  # none leave the stage out of a transfer
         _check_training("config.self_training", experiment.self_training, least_epochs=least)
         within("config.self_training.batch_size", experiment.self_training.batch_size, 2, math.inf)  # half has labels
-    if experiment.shape_prior is not None:
-        _check_training("config.shape_prior", experiment.shape_prior, least_epochs=0)
-        if experiment.shape_prior.epochs and not (experiment.self_training and experiment.self_training.epochs):
-            raise ConfigError(
-                "config.shape_prior corrects what self-training learns from, of which there is none: expected "
-                "config.self_training.epochs above 0 beside it, or config.shape_prior.epochs 0"
-            )
     if experiment.method == "from_scratch" and experiment.label_frac == 0:
         raise ConfigError("config.label_frac must be above 0 for method 'from_scratch', which learns from labels alone")
     if experiment.method == "transfer":

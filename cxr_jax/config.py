@@ -14,7 +14,6 @@ from cxr_jax.plans import Experiment, Table1, Table2
 from cxr_jax.typed import ConfigError, build
 
 Plan = Experiment | Table1 | Table2
-OPTIONAL = ("self_training", "shape_prior")  # stages that no epochs leave out
 DEFAULTS = {
     field.name: field.default for field in dataclasses.fields(Experiment) if field.default is not dataclasses.MISSING
 }
@@ -31,8 +30,9 @@ def _experiment(plain: dict[str, Any]) -> Experiment:
     experiment = build(Experiment, plain, "config")
     checks.check_values(experiment)
     checks.check_networks(experiment)
-    left_out = [name for name in OPTIONAL if (part := getattr(experiment, name)) is not None and not part.epochs]
-    return dataclasses.replace(experiment, **dict.fromkeys(left_out))
+    if experiment.self_training is not None and not experiment.self_training.epochs:
+        return dataclasses.replace(experiment, self_training=None)
+    return experiment
 
 
 def _table1(plain: dict[str, Any]) -> Table1:

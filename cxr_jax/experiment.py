@@ -18,7 +18,6 @@ from cxr_jax import (
     results,
     segmentation,
     self_training,
-    shape_prior,
     transfer,
 )
 from cxr_jax.data import splits
@@ -94,49 +93,30 @@ def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
 
     Without labels of the target the last epoch is taken: to agree with its masks of the validation images is no merit.
     """
-    taught = [(run, datum) for run, datum in zip(runs, data, strict=True) if run.experiment.trains_itself]
-    if taught:
-        segmentation.self_train([_to_teach(*pair, prior) for pair, prior in zip(taught, _priors(taught), strict=True)])
-
-
-def _priors(taught: Sequence[tuple[Run, Data]]) -> list[shape_prior.Prior | None]:
-    """Return for each run the prior that corrects the masks it learns from; None where its config has none."""
-    if taught[0][0].experiment.shape_prior is None:
-        return [None] * len(taught)
     jobs = []
-    for run, datum in taught:
-        training, validation = (datum.source[rows] for rows in datum.source_split[:2])
-        jobs.append(
-            segmentation.Job(
-                run.experiment,
-                shape_prior.to_learn_from(training),
-                shape_prior.to_judge_by(validation),
-                splits.training_share(len(datum.source)),
-                run.workdir,
+    for run, datum in zip(runs, data, strict=True):
+        if run.experiment.trains_itself:
+            teacher = inference.restore(_untaught(run))
+            target, split = self_training.taught(
+                teacher.tidy, datum.target, datum.target_split, datum.known(), datum.shape()
             )
-        )
-    graph, trained = segmentation.learn_shapes(jobs)
-    return [shape_prior.Prior(graph, each.model) for each in trained]
-
-
-def _to_teach(run: Run, datum: Data, prior: shape_prior.Prior | None) -> segmentation.Job:
-    teacher = inference.restore(_untaught(run))
-    draw = teacher.tidy if prior is None else prior.correcting(teacher.tidy)
-    target, split = self_training.taught(draw, datum.target, datum.target_split, datum.known(), datum.shape())
-    self_training.record(run.workdir / "self_training", split, datum.known())
-    trusted = run.experiment.label_frac > 0
-    partly = replace(target, annotated=datum.known())[split.train]
-    return segmentation.Job(
-        run.experiment,
-        partly.with_masks() if trusted else datum.source[datum.source_split.train],
-        datum.target[datum.judges()] if trusted else target[split.validation],
-        splits.training_share(len(target)) * (2 if trusted else 1),  # as many steps as adaptation has
-        run.workdir,
-        start=teacher.model["segmenter"] if run.experiment.method == "transfer" else teacher.model,
-        trusted=trusted,
-        partly=partly,
-        prior=None if prior is None else prior.variables,
-    )
+            self_training.record(run.workdir / "self_training", split, datum.known())
+            trusted = run.experiment.label_frac > 0
+            partly = replace(target, annotated=datum.known())[split.train]
+            jobs.append(
+                segmentation.Job(
+                    run.experiment,
+                    partly.with_masks() if trusted else datum.source[datum.source_split.train],
+                    datum.target[datum.judges()] if trusted else target[split.validation],
+                    splits.training_share(len(target)) * (2 if trusted else 1),  # as many steps as adaptation has
+                    run.workdir,
+                    start=teacher.model["segmenter"] if run.experiment.method == "transfer" else teacher.model,
+                    trusted=trusted,
+                    partly=partly,
+                )
+            )
+    if jobs:
+        segmentation.self_train(jobs)
 
 
 def _untaught(run: Run) -> Path:

@@ -8,8 +8,6 @@ from typing import Any
 from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.data.radiographs import Look
 
-LATER = ("adaptation", "self_training", "shape_prior")  # parts of an experiment that concern no model others go on from
-
 
 @dataclass(frozen=True)
 class SegmenterTraining:
@@ -90,7 +88,6 @@ class Experiment:
     transfer: Transfer | None = None
     adaptation: SegmenterTraining | None = None  # to the target's labels: fine-tuning, from scratch
     self_training: SegmenterTraining | None = None  # of M_A on its own masks of the target
-    shape_prior: SegmenterTraining | None = None  # of what corrects these masks
     source_dir: str | None = None  # the folder of a source, and
     target_dir: str | None = None  # that of a target, that is a `radiograph_folder`
     precision: str = "float32"  # in which networks compute; their weights and statistics always have 32 bits
@@ -199,10 +196,9 @@ class Table2:
     def starts(self) -> dict[int, Experiment]:
         """Return for each seed the experiment whose M_A and warmed-up translator all cells of that seed go on from.
 
-        It says nothing of the stages that follow: a workdir's start serves other settings of those too.
+        It says nothing of adaptation and self-training: a workdir's start serves other settings of those stages too.
         """
-        later = dict.fromkeys(LATER)
-        return {seed: replace(self.experiment, seed=seed, **later) for seed in self.seeds}
+        return {seed: replace(self.experiment, seed=seed, adaptation=None, self_training=None) for seed in self.seeds}
 
     def experiments(self) -> dict[str, Experiment]:
         """Return the experiment of each cell of the grid by the name of its folder; no label, nothing from scratch."""

@@ -8,10 +8,11 @@ from cxr_jax import config, plans, results
 from cxr_jax.datasets import Data
 
 LEARNED_FROM = "data.json"
+LATER = ("adaptation", "self_training")  # sections of a config that concern no model others go on from
 STAGES = {  # that lead to a method's outcome, where it has them
     "segmentation": ("pretraining",),
-    "transfer": ("pretraining", "warmup", "transfer", "shape_prior", "self_training"),
-    "self_training": ("pretraining", "shape_prior", "self_training"),
+    "transfer": ("pretraining", "warmup", "transfer", "self_training"),
+    "self_training": ("pretraining", "self_training"),
     "fine_tuning": ("pretraining", "adaptation"),
     "from_scratch": ("adaptation",),
 }
@@ -66,7 +67,7 @@ def require_own(run: Run) -> None:
     for part in run.parts:
         stored, here = kept(part.workdir / "config.json"), config.to_json(part.experiment)
         if stored is not None and part is not run:  # what others go on from says nothing of how they do
-            stored, here = ({**each, **dict.fromkeys(plans.LATER)} for each in (stored, here))
+            stored, here = ({**each, **dict.fromkeys(LATER)} for each in (stored, here))
         found = [] if stored is None else config.differences(stored, here)
         if found:
             raise WorkdirError(

@@ -12,18 +12,14 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
-from cxr_jax import config, devices, evaluation, optimisers, pictures, plans, shape_prior
+from cxr_jax import config, devices, evaluation, optimisers, pictures, plans
 from cxr_jax import segmentation_steps as steps
-from cxr_jax.data import augmentation, sampling, spoiling
+from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import CRITICS, SEGMENTERS, initialise, join
 from cxr_jax.training import Member, Stage, Trained, train
 
-# of random numbers, by stage; the transfer's is 1
-STREAMS = {"pretraining": 0, "adaptation": 2, "self_training": 3, "shape_prior": 4}
-
-
-Disturb = Callable[[PRNGKeyArray, augmentation.Unit], augmentation.Unit]
+STREAMS = {"pretraining": 0, "adaptation": 2, "self_training": 3}  # of random numbers, by stage; the transfer's is 1
 
 
 class LabelledImages(NamedTuple):
@@ -48,7 +44,6 @@ class Mixture(NamedTuple):
 
     labelled: LabelledImages
     partly: PartlyLabelledImages
-    prior: Any = None  # variables of the shape prior that corrects what the teacher draws
 
 
 class Job(NamedTuple):
@@ -62,7 +57,6 @@ class Job(NamedTuple):
     start: Any = None  # variables to start from; else new ones
     trusted: bool = True  # whether the validation images choose the epoch, or the start; else the last is taken
     partly: Radiographs | None = None  # further images to learn from, of which some have a mask
-    prior: Any = None  # variables of a shape prior, which corrects the masks that are drawn of the others
 
 
 class Networks(NamedTuple):
@@ -91,22 +85,13 @@ def adapt(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
     return _train("adaptation", jobs[0].experiment.adaptation, None, jobs)
 
 
-def learn_shapes(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
-    """Train a shape prior for each job, whose images are masks (`cxr_jax.shape_prior`)."""
-    return _train("shape_prior", jobs[0].experiment.shape_prior, None, jobs, disturb=spoiling.spoil)
-
-
 def self_train(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
     """Train M_A of each job on labels and on masks that its own average draws of the target (a mean teacher)."""
     return _train("self_training", jobs[0].experiment.settings("self_training"), None, jobs)
 
 
 def _train(
-    name: str,
-    settings: plans.SegmenterTraining,
-    critic: plans.Critic | None,
-    jobs: Sequence[Job],
-    disturb: Disturb | None = None,
+    name: str, settings: plans.SegmenterTraining, critic: plans.Critic | None, jobs: Sequence[Job]
 ) -> tuple[nnx.GraphDef, list[Trained]]:
     """Train a segmenter for each job, together; the epoch with the best validation Jaccard is kept, if that is trusted.
 
@@ -117,7 +102,7 @@ def _train(
     networks, states = zip(*(_start(job, name, settings, critic, epoch) for job in jobs), strict=True)
     predict = predictor(networks[0].segmenter)
     capacities = max(len(job.training) for job in jobs), max(len(job.partly or ()) for job in jobs)
-    iteration = make_iteration(jobs[0].experiment.augmentation, settings, critic, networks[0], disturb)
+    iteration = make_iteration(jobs[0].experiment.augmentation, settings, critic, networks[0])
     members = [_member(job, state, predict, *capacities) for job, state in zip(jobs, states, strict=True)]
     stage = Stage(name, settings.epochs, epoch, iteration, settings.batch_size)
     return networks[0].segmenter, train(stage, members)
@@ -128,15 +113,13 @@ def make_iteration(
     settings: plans.SegmenterTraining,
     critic: plans.Critic | None,
     networks: Networks,
-    disturb: Disturb | None = None,
 ) -> Callable[[steps.SegmenterState, LabelledImages | Mixture], tuple[steps.SegmenterState, steps.Metrics]]:
     """Return one training iteration, jitted: draw, augment, take each turn, average the weights.
 
-    Images alone are disturbed, by default by the augmentation of intensities. The masks that a mixture lacks are drawn
-    by the averaged segmenter of the images in front of that (mean teacher, Tarvainen & Valpola 2017, with hard labels),
-    and corrected by a shape prior if there is one: what the segmenter learns is to find the same in them afterwards.
+    The masks that a mixture lacks are drawn by the averaged segmenter of the images in front of their augmentation of
+    intensities (mean teacher, Tarvainen & Valpola 2017, with hard labels): what the segmenter learns is to find the
+    same in them afterwards.
     """
-    disturb = partial(augmentation.intensity, augment) if disturb is None else disturb
     weight = 0.0 if critic is None else critic.weight
     turns = [
         steps.make_segmentation_step(networks.segmenter, networks.optimiser, critic=networks.critic, weight=weight)
@@ -154,11 +137,8 @@ def make_iteration(
         images, masks = augmentation.geometry(augment, keys[0], sampling.to_unit(images), masks.astype(jnp.float32))
         if isinstance(data, Mixture):
             teacher = nnx.merge(networks.segmenter, join(state.average, state.segmenter.statistics))
-            drawn = teacher(sampling.to_network(images)) > 0
-            if data.prior is not None:
-                drawn = shape_prior.Prior(networks.segmenter, data.prior).correct(drawn)
-            masks = jnp.where(labelled[:, None, None, None], masks, drawn)
-        batch = steps.LabelledBatch(sampling.to_network(disturb(keys[1], images)), masks)
+            masks = jnp.where(labelled[:, None, None, None], masks, teacher(sampling.to_network(images)) > 0)
+        batch = steps.LabelledBatch(sampling.to_network(augmentation.intensity(augment, keys[1], images)), masks)
         terms = {}
         for turn, key in zip(turns, keys[2:], strict=True):
             state, more = turn(state, batch, key)
@@ -258,7 +238,7 @@ def _on_device(job: Job, capacity: int, partly: int) -> LabelledImages | Mixture
     if job.partly is None:
         return labelled
     arrays = _filled(partly, job.partly.images, job.partly.masks, job.partly.has_mask)
-    return Mixture(labelled, PartlyLabelledImages(*arrays, jnp.asarray(len(job.partly))), job.prior)
+    return Mixture(labelled, PartlyLabelledImages(*arrays, jnp.asarray(len(job.partly))))
 
 
 def _filled(capacity: int, *arrays: np.ndarray) -> list[Array]:

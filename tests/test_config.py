@@ -123,10 +123,6 @@ def test_missing_parts_are_named():
     assert config.parse(look | {"label_frac": 0.0}).settings("self_training").epochs == 20
     with pytest.raises(config.ConfigError, match=r"config.self_training.batch_size must be in \[2, inf\], found 1"):
         config.parse(look | {"self_training": look["self_training"] | {"batch_size": 1}})
-    with pytest.raises(config.ConfigError, match=r"config.shape_prior corrects what self-training learns from"):
-        config.parse(transfer.get_config().to_dict() | {"shape_prior": look["pretraining"]})
-    assert config.parse(look).shape_prior is None
-    assert config.parse(look | {"shape_prior": look["pretraining"]}).shape_prior == config.parse(look).pretraining
     without = dict(look)
     del without["adaptation"]
     with pytest.raises(config.ConfigError, match=r"config.adaptation is missing; self-training beside labels"):

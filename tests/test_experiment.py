@@ -70,7 +70,7 @@ def test_labels_that_are_known(tfds_dir):
 
 
 def test_a_run_without_self_training_is_what_it_was_before_there_was_any():
-    stored = config.to_json(tiny.experiment(**tiny.NO_SELF_TRAINING))
+    stored = config.to_json(tiny.experiment(self_training__epochs=0))
     older = {name: value for name, value in stored.items() if name != "self_training"}
     assert config.differences(older, stored) == []
     assert config.parse(older) == config.parse(stored)
@@ -92,7 +92,7 @@ def test_everything_a_person_looks_at_is_there(finished):
     workdir, _ = finished
     for name in ("source", "source_only", "before_self_training", "transfer"):
         assert (workdir / "overlays" / f"{name}.png").stat().st_size > 1000
-    for stage in ("pretraining", "warmup", "shape_prior", "self_training", "transfer"):
+    for stage in ("pretraining", "warmup", "self_training", "transfer"):
         assert list((workdir / stage / "tensorboard").iterdir())
         rows = [json.loads(line) for line in (workdir / stage / "scalars.jsonl").read_text().splitlines()]
         assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
@@ -102,8 +102,7 @@ def test_everything_a_person_looks_at_is_there(finished):
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path, tfds_dir, monkeypatch):
     workdir, results = finished
     save = checkpoints.Checkpoints.save
-    stops = {"pretraining": 1, "warmup": 1, "transfer": 1, "shape_prior": 1, "self_training": 1}
-    for stage, epoch in stops.items():
+    for stage, epoch in (("pretraining", 1), ("warmup", 1), ("transfer", 1), ("self_training", 1)):
 
         def stop(store, at, *rest, stage=stage, epoch=epoch):
             save(store, at, *rest)
@@ -117,7 +116,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path, tfd
     monkeypatch.setattr(checkpoints.Checkpoints, "save", save)
     again = experiment.train(tiny.experiment(), tmp_path, tfds_dir, None)
     assert again["test"] == results["test"]
-    for stage in stops:
+    for stage in ("pretraining", "warmup", "transfer", "self_training"):
         log = f"{stage}/scalars.jsonl"
         assert (tmp_path / log).read_text() == (workdir / log).read_text()
 
@@ -147,7 +146,7 @@ def test_label_free_training_never_reads_a_target_mask(finished, tmp_path, tfds_
     model, twin = (inference.restore(path).model for path in (tmp_path, finished[0]))
     for one, two in zip(jax.tree.leaves(model), jax.tree.leaves(twin), strict=True):
         np.testing.assert_array_equal(one, two)
-    stages = ("warmup", "transfer", "shape_prior", "self_training")
+    stages = ("warmup", "transfer", "self_training")
     for file in (*(f"{stage}/scalars.jsonl" for stage in stages), "transfer/convergence.json"):
         assert (tmp_path / file).read_text() == (finished[0] / file).read_text()
 
@@ -519,8 +518,7 @@ def test_self_training_without_a_transfer_goes_on_from_the_segmenter(finished, t
     assert set(results["test"]) == {"source", "source_only", "self_training"}
     assert results["test"]["self_training"] != results["test"]["source_only"]
     assert results["masks_learned_from"]["labels"] == 0 < results["masks_learned_from"]["own"]
-    stages = {"pretraining", "shape_prior", "self_training"}
-    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {*stages, "overlays"}
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"pretraining", "self_training", "overlays"}
     shown = inference.restore(tmp_path)
     assert shown.epoch == results["epochs"]["self_training"] == 2
     assert experiment.evaluate(tiny.experiment(method="self_training"), tmp_path, tfds_dir, None) == results | {

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 def models(tmp_path_factory, tfds_dir):
     """Return the work directories of small segmenters of lungs and heart."""
     folders = {task: tmp_path_factory.mktemp(task) for task in ("lungs", "heart")}
-    plain = tiny.experiment(method="segmentation", **tiny.NO_SELF_TRAINING, pretraining__epochs=6)
+    plain = tiny.experiment(method="segmentation", self_training__epochs=0, pretraining__epochs=6)
     jobs = [runs.Run(dataclasses.replace(plain, task=task), folder) for task, folder in folders.items()]
     experiment.train_together(jobs, tfds_dir, None)
     return folders

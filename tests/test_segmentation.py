@@ -169,20 +169,6 @@ def test_the_average_draws_the_masks_that_are_missing(teaching):
     )
 
 
-def test_a_prior_corrects_what_the_average_draws_and_no_label(teaching):
-    iterate, state, graph, mixture = teaching
-    _, prior = initialise(SEGMENTERS["unet"], jax.random.key(2), width=8, depth=1)
-    prior["head"]["bias"] = prior["head"]["bias"] + 50.0  # sure of the organ everywhere
-    _, terms = iterate(mixture._replace(prior=prior))
-    images = sampling.to_network(sampling.to_unit(jnp.concatenate([mixture.labelled.images, mixture.partly.images])))
-    truth = jnp.concatenate([mixture.labelled.masks, mixture.partly.masks])
-    known = jnp.array([True, True, True, False, True, False])[:, None, None, None]
-    expected = losses.cross_entropy(
-        nnx.merge(graph, state.segmenter.parameters)(images), jnp.where(known, truth, 1).astype(jnp.float32)
-    )
-    assert float(terms["segmentation"]) == pytest.approx(float(expected), rel=1e-5)
-
-
 @pytest.mark.parametrize(("row", "matters"), [(0, False), (1, True)])
 def test_of_a_mixture_only_labels_are_read(teaching, row, matters):
     iterate, _, _, mixture = teaching

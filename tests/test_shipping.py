@@ -34,7 +34,7 @@ assert not {name.partition(".")[0] for name in sys.modules} & {"cxr_jax", "flax"
 def workdir(tmp_path_factory, tfds_dir):
     folder = tmp_path_factory.mktemp("run")
     experiment.train(
-        tiny.experiment(pretraining__epochs=1, transfer__epochs=1, **tiny.NO_SELF_TRAINING), folder, tfds_dir, None
+        tiny.experiment(pretraining__epochs=1, transfer__epochs=1, self_training__epochs=0), folder, tfds_dir, None
     )
     return folder
 

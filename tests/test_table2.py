@@ -36,7 +36,7 @@ OWN = ("method", "protocol", "methods", "label_fracs", "qualitative", "seeds", "
 
 def small(**changes) -> plans.Table2:
     """Return the phantom table at 32x32 with the smallest networks."""
-    plain = config.to_json(tiny.experiment(**tiny.NO_SELF_TRAINING))
+    plain = config.to_json(tiny.experiment(self_training__epochs=0))
     del plain["seed"], plain["label_frac"]
     table = config_file.get_config("phantom")
     own = {name: table[name] for name in OWN}
@@ -194,7 +194,7 @@ def test_a_start_serves_other_settings_of_later_stages(finished, tmp_path):
     workdir, _ = finished
     shutil.copytree(workdir / "seed0/start", tmp_path / "start")
     stored = json.loads((tmp_path / "start/config.json").read_text())
-    assert stored["adaptation"] is stored["self_training"] is stored["shape_prior"] is None
+    assert stored["adaptation"] is stored["self_training"] is None
 
     def check(**changes):
         table = small(**changes)

@@ -16,11 +16,9 @@ TRANSLATOR_SIZES = {
     "cyclegan": {"width": 4, "blocks": 1},
 }
 
-NO_SELF_TRAINING = {"self_training__epochs": 0, "shape_prior__epochs": 0}
-
 
 def experiment(**changes) -> plans.Experiment:
-    """Return transfer and self-training at 32x32, with `changes` such as `transfer__epochs=3`."""
+    """Return transfer and self-training at 32x32, two epochs a stage, with `changes` such as `transfer__epochs=3`."""
     plain = transfer.get_config("phantom")
     plain.image_size = 32
     plain.segmenter.update(width=8, depth=2)
@@ -32,7 +30,6 @@ def experiment(**changes) -> plans.Experiment:
     plain.transfer.update(warmup_epochs=1, epochs=2, batch_size=16)
     plain.transfer.convergence.restarts = 0
     plain.self_training.update(epochs=2, batch_size=16, average=0.9)
-    plain.shape_prior.update(epochs=1, batch_size=16)
     plain.adaptation.update(epochs=3, batch_size=16)
     for path, value in changes.items():
         *parents, last = path.split("__")
