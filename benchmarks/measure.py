@@ -20,6 +20,7 @@ from cxr_jax.models import PRECISIONS
 
 IDENTITY = ("benchmark", "device", "shape", "peer")  # of a row
 PACKAGES = ("jax", "jaxlib", "flax", "torch")
+ALLOCATOR = "GLIBC_TUNABLES"  # the variable by which the C library is told how to keep memory
 VECTORS = ("avx512f", "avx2", "avx")
 
 SIZE = flags.DEFINE_integer("size", 256, "Side of the images.")
@@ -59,7 +60,7 @@ def report(benchmark: str, case: Any, values: Mapping[str, float], divisor: floa
     path = Path(RESULTS.value)
     rows = json.loads(path.read_text()) if path.exists() else []
     kept = {_key(row): row for row in rows}
-    about = {"device": device(), "command": results.command(), "commit": results.commit(), "versions": versions()}
+    about = {"device": device(), "command": command(), "commit": results.commit(), "versions": versions()}
     print(f"{benchmark}, {', '.join(f'{name} {value}' for name, value in shape.items())}; {about['device']}")
     for peer in values.keys() - {"ours"}:
         found = {f"ours_{unit}": values["ours"] / divisor, "peer": peer, f"peer_{unit}": values[peer] / divisor}
@@ -70,13 +71,20 @@ def report(benchmark: str, case: Any, values: Mapping[str, float], divisor: floa
 
 
 def device() -> str:
-    """Return what the benchmark runs on: of a CPU its make and its widest vectors, where Linux tells them."""
+    """Return what the benchmark runs on: of a CPU its make and widest vectors, where Linux tells them."""
     if jax.default_backend() != "cpu":
         return f"{jax.devices()[0].device_kind} x{jax.device_count()}"
     about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     told = dict(re.findall(r"^(model name|flags)\s*: (.*)$", about, re.MULTILINE))
     vectors = [name for name in VECTORS if name in told.get("flags", "").split()]
-    return ", ".join([told.get("model name", machine.machine()), *vectors[:1], f"{os.cpu_count()} cores"])
+    tuned = ["tuned memory"] if ALLOCATOR in os.environ else []
+    return ", ".join([told.get("model name", machine.machine()), *vectors[:1], f"{os.cpu_count()} cores", *tuned])
+
+
+def command() -> str:
+    """Return the command that runs, with the settings of the C library's memory if there are any."""
+    tuned = f"{ALLOCATOR}={os.environ[ALLOCATOR]} " if ALLOCATOR in os.environ else ""
+    return tuned + results.command()
 
 
 def versions() -> dict[str, str]:

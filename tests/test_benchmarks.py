@@ -40,6 +40,16 @@ def test_a_row_says_how_many_times_faster_and_replaces_the_one_before(tmp_path):
     assert all(row["commit"] and row["versions"]["jax"] and row["device"] and row["command"] for row in rows)
 
 
+def test_rows_with_and_without_tuned_memory_stand_side_by_side(tmp_path, monkeypatch):
+    for tunables in (None, "glibc.malloc.hugetlb=1"):
+        if tunables:
+            monkeypatch.setenv(measure.ALLOCATOR, tunables)
+        measure.report("step", {"size": 8}, {"ours": 10.0, "peer": 20.0})
+    plain, tuned = sorted(json.loads((tmp_path / "benchmarks.json").read_text()), key=lambda row: len(row["device"]))
+    assert tuned["device"] == f"{plain['device']}, tuned memory"
+    assert tuned["command"] == f"GLIBC_TUNABLES=glibc.malloc.hugetlb=1 {plain['command']}"
+
+
 def test_a_peer_must_have_all_of_our_weights():
     torch = pytest.importorskip("torch")
     from benchmarks.peers import weights
