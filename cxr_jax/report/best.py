@@ -15,6 +15,7 @@ ROWS = replace(
     name="best",
     config="table2",
     varying=(*table2.ROWS.varying, "source", "target"),
+    also=(("variant", "protocol"),),
 )
 NOTHING = "No results are there yet: `python -m cxr_jax.report --add-best WORKDIR` adds those of a finished run."
 WORST = 10  # images that are shown

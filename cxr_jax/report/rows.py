@@ -29,6 +29,7 @@ class Table:
     varying: tuple[str, ...]  # the fields of their configs in which cells may differ
     metrics: Mapping[str, tuple[str, ...]]  # fields of each metric, which is null where there are no labels
     config: str = ""  # whose runs leave such rows; by default that of the table's name
+    also: tuple[tuple[str, str], ...] = ()  # second names of fields: the new one, and the one that it repeats
 
     @property
     def source(self) -> str:
@@ -81,6 +82,7 @@ class Table:
                 f"configs/{self.source}.py; a single run is added with --add NAME=WORKDIR"
             )
         rows = {self.key(row): row for row in (*self.read(path), *self.read(found))}
+        rows = {key: {**row, **{new: row[old] for new, old in self.also}} for key, row in rows.items()}
         found = [] if mix else self.mixtures(list(rows.values()))
         if found:
             raise RowsError(

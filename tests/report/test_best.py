@@ -60,6 +60,7 @@ def test_rows_come_from_runs_of_table_2_and_go_to_a_file_of_their_own(tmp_path):
     (tmp_path / "table2.json").write_text(json.dumps(ROWS))
     best.ROWS.add(tmp_path, kept)
     assert len(best.ROWS.read(kept)) == len(ROWS)
+    assert all(row["variant"] == row["protocol"] for row in best.ROWS.read(kept))
     assert table2.ROWS.file == "table2.json"
     (tmp_path / "table2.json").write_text(json.dumps([row(seed=2, commit="d")]))
     with pytest.raises(RowsError, match="commit: 'c' / 'd'"):
