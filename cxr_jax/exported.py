@@ -11,6 +11,7 @@ from jax import export
 
 from cxr_jax import files, inference, results
 from cxr_jax.data.radiographs import FRAME_LEVEL
+from tfds_builders.image_files import STORED_SIDE
 
 SUFFIX = ".jax"
 RANKS = "replace each pixel by its rank among the image's, equal ones by the mean of their ranks"
@@ -63,8 +64,10 @@ def describe(model: inference.Predictor) -> dict[str, Any]:
     size = experiment.image_size
     dataset = experiment.target or experiment.source
     steps = [
-        f"cut the image to the bounding box of the pixels above {FRAME_LEVEL:g} of its maximum" * experiment.trim,
-        f"resize it to {size}x{size}, averaging areas where it shrinks",
+        f"resize the image to {STORED_SIDE}x{STORED_SIDE}, averaging areas where it shrinks",
+        "scale it so that 0, or its darkest pixel if that is below 0, becomes 0 and its brightest 255, uint8",
+        f"cut it to the bounding box of the pixels above {FRAME_LEVEL:g} of its maximum" * experiment.trim,
+        f"resize it to {size}x{size}, again averaging areas where it shrinks",
         RANKS * (experiment.tones == "equalised"),
         "scale it from its own minimum and maximum to 0 and 255, uint8",
         "invert it" * (dataset in experiment.negated),
@@ -72,7 +75,7 @@ def describe(model: inference.Predictor) -> dict[str, Any]:
     return {
         "organ": experiment.task,
         "input": {"shape": ["b", size, size, 1], "dtype": "uint8", "of": "frontal chest radiographs, bones bright"},
-        "output": {"shape": ["b", size, size, 1], "dtype": "float32", "of": "probability; 0.5 and above is the organ"},
+        "output": {"shape": ["b", size, size, 1], "dtype": "float32", "of": "probability; above 0.5 is the organ"},
         "preparation": [step for step in steps if step],
         "learned_from": [experiment.source, *([experiment.target] if experiment.target else [])],
         "epoch": model.epoch,

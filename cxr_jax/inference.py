@@ -1,6 +1,7 @@
 """A trained model as a person uses it: restored from its checkpoint alone, an image in, a mask out."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from cxr_jax import checkpoints, compact, config, evaluation, iteration, plans, 
 from cxr_jax.data.radiographs import TASKS
 from cxr_jax.models import TRANSLATORS, initialise
 from cxr_jax.views import Views
-from tfds_builders.image_files import resize
+from tfds_builders.image_files import STORED_SIDE, resize, stored_square
 
 Images = UInt8[Array, "b s s 1"] | UInt8[np.ndarray, "b s s 1"]
 
@@ -84,11 +85,26 @@ class Predictor:
             yield from map(_at_own_size, found[..., 0], held, frames)
 
     def _prepared(self, image: np.ndarray) -> tuple[tuple[slice, slice], UInt8[np.ndarray, "s s 1"]]:
-        """Return the frame of an image that the networks see, and that as they see it."""
+        """Return the frame of an image that the networks see, and that as they see it: by way of a stored square.
+
+        They have learned from squares that were stored in 8 bits, and where the frame ends was told in these.
+        """
         if image.ndim != 2 or not np.issubdtype(image.dtype, np.number) or not np.isfinite(image).all():
             raise ValueError(f"expected one grey image (h w) of finite numbers, found {image.shape} {image.dtype}")
-        look = self.experiment.look(self.experiment.target or self.experiment.source)
-        return look.frame(image[..., None]), look(image[..., None])
+        if not image.size:
+            raise ValueError(f"expected one grey image (h w), found an empty one, {image.shape}")
+        look, square = self.experiment.look(self.experiment.target or self.experiment.source), stored_square(image)
+        return _scaled(look.frame(square), image.shape), look(square)
+
+
+def _scaled(frame: tuple[slice, slice], shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the pixels of an image of that shape which lie in a part of its stored square, one at least."""
+    scaled = []
+    for part, side in zip(frame, shape, strict=True):
+        first, end, _ = part.indices(STORED_SIDE)
+        start = min(math.ceil(first * side / STORED_SIDE), side - 1)
+        scaled.append(slice(start, max(math.floor(end * side / STORED_SIDE), start + 1)))
+    return scaled[0], scaled[1]
 
 
 def _at_own_size(

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from cxr_jax import dicom_seg, files, inference, mask_files, measurements, reading
 from cxr_jax.inputs import Input, find
 from cxr_jax.isolation import IsolatedReader
+from tfds_builders.image_files import looks_blank
 from tfds_builders.radiograph_files import Radiograph
 
 TABLE = "measurements.csv"
@@ -95,7 +96,7 @@ def _read(inputs: Sequence[Input], rows: list[Row]) -> Iterator[Chunk]:
     with IsolatedReader() as reader:
         for item in tqdm(inputs, desc="radiographs"):
             try:
-                chunk.append((item, reader.read(item.path)))
+                chunk.append((item, _not_blank(reader.read(item.path), item)))
             except reading.ReadError as error:
                 rows.append(_skipped(item.name, error))
             if len(chunk) == TOGETHER or sum(radiograph.pixels.size for _, radiograph in chunk) >= PIXELS:
@@ -103,6 +104,12 @@ def _read(inputs: Sequence[Input], rows: list[Row]) -> Iterator[Chunk]:
                 chunk = []
     if chunk:
         yield chunk
+
+
+def _not_blank(radiograph: Radiograph, item: Input) -> Radiograph:
+    if fault := looks_blank(radiograph.pixels):
+        raise reading.ReadError(f"{item.name}: {fault}")
+    return radiograph
 
 
 def _draw(chunk: Chunk, models: Mapping[str, inference.Predictor], tidy: bool, mask_format: str) -> Iterator[Row]:

@@ -88,13 +88,16 @@ def made_strange(kind: str, images: Radiographs, lungs: Radiographs) -> Radiogra
 def measure(name: str, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
     """Return a row for each kind: what the masks of a run's model are worth on the source's validation images.
 
-    Raises `ValueError` for a model that translates first, as it does for the target alone, and for a source whose
-    images have no masks of lungs, in which disease is drawn.
+    Disease is drawn in images as the model sees them, behind their tones. Raises `ValueError` for a model that
+    translates first, as it does for the target alone, for a source that is shown as negatives, in which disease would
+    be dark, and for one whose images have no masks of lungs, in which disease is drawn.
     """
     model = inference.restore(workdir)
     if model.translates:
         raise ValueError(f"{workdir} segments translated images: expected a model that reads images as they are")
     plan = replace(model.experiment, target=None)
+    if plan.source in plan.negated:
+        raise ValueError(f"{workdir} has learned from negatives of {plan.source}: expected images with bright bones")
     data = datasets.load(plan, data_dir, manual_dir)
     look = plan.look(plan.source)._asdict()
     whole = radiographs.load(
@@ -124,7 +127,7 @@ def main() -> None:
         for row in measure(name, Path(workdir), arguments.data_dir, arguments.manual_dir):
             kept[_key(row)] = row
             print(f"{name}, seed {row['seed']}, {row['kind']}: {row['jaccard']['mean']:.2f}")
-    results.write_json(path, [kept[key] for key in sorted(kept)])
+        results.write_json(path, [kept[key] for key in sorted(kept)])
 
 
 def _key(row: dict[str, Any]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from cxr_jax import (
 from cxr_jax import results as results_module
 from cxr_jax.data import radiographs, splits, stream
 from tests import tiny
+from tfds_builders import image_files
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +230,43 @@ def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
     assert 0.4 < equalised(image).mean() < 0.6
     segmenter = inference.restore(workdir / "pretraining")
     assert segmenter.predict(np.zeros((1, 32, 32, 1), np.uint8)).shape == (1, 32, 32, 1)
+
+
+@pytest.mark.parametrize("tones", ["stretched", "equalised"])
+@pytest.mark.parametrize(
+    "shown",
+    [
+        lambda image: image,
+        lambda image: image - 1000,  # Hounsfield units
+        lambda image: np.maximum(image, 30 * np.random.default_rng(0).random(image.shape)),  # noise in the black frame
+        lambda image: np.where(np.indices(image.shape).sum(axis=0) == 0, 4095, image),  # a bright pixel in a corner
+    ],
+    ids=["as it is", "below zero", "noisy frame", "bright corner"],
+)
+def test_prediction_prepares_images_as_a_folder_of_them_is_prepared(finished, tfds_dir, tmp_path, shown, tones):
+    small = radiographs.load("phantom/b", "lungs", 64, tfds_dir).images[0, ..., 0]
+    image = shown(np.pad(np.kron(small, np.ones((9, 10))) * 4, ((90, 30), (70, 60))))
+    look = tiny.experiment(tones=tones).look("phantom/b")
+    stored = image_files.stored_square(image)
+    seen = []
+    whole = dataclasses.replace(
+        inference.restore(finished[0]),
+        experiment=tiny.experiment(tones=tones),
+        predict=lambda images: seen.append(images) or np.ones_like(images),
+    )
+    mask = whole(image)
+    np.testing.assert_array_equal(seen[0][0], look(stored))
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    frame = look.frame(stored)
+    for found, part, side in zip((rows, columns), frame, image.shape, strict=True):
+        start, stop, _ = part.indices(len(stored))
+        assert abs(found[0] - start * side / len(stored)) <= 1
+        assert abs(found[-1] + 1 - stop * side / len(stored)) <= 1
+
+
+def test_an_empty_image_is_refused(finished):
+    with pytest.raises(ValueError, match="found an empty one"):
+        inference.restore(finished[0])(np.zeros((0, 5)))
 
 
 @pytest.mark.parametrize("stage", ["pretraining", "transfer"])

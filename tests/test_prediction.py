@@ -96,9 +96,11 @@ def test_nothing_is_overwritten_unless_told_and_the_output_is_not_read(models, f
 
 def test_a_bad_file_is_named_and_skipped(models, folder, tmp_path):
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    Image.fromarray(np.full((50, 60), 7, np.uint8)).save(folder / "blank.png")
     output = tmp_path / "out"
-    assert prediction.predict([models["lungs"]], folder, output) == 1
+    assert prediction.predict([models["lungs"]], folder, output) == 2
     rows = table(output)
+    assert rows["blank.png"]["status"] == "blank.png: expected a radiograph, found 60x50 pixels of 7 to 7"
     assert "not a readable radiograph" in rows["broken.png"]["status"]
     assert [row["status"] for row in rows.values()].count("ok") == 3
 
@@ -220,7 +222,7 @@ def test_what_is_out_of_reach_has_a_line(models, folder, tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_written_for_one_file_does_not_keep_the_others(models, folder, tmp_path, monkeypatch):
-    Image.new("L", (34000, 150)).save(folder / "wide.png")
+    Image.linear_gradient("L").resize((34000, 150)).save(folder / "wide.png")
     (folder / "more/y.tif").rename(folder / f"{'y' * 236}.tif")
     write = prediction.files.write
 
@@ -263,7 +265,7 @@ def test_what_is_held_at_once_is_bounded_by_pixels(models, tmp_path, monkeypatch
         __hash__ = object.__hash__
 
     for index in range(7):
-        Image.new("L", (40, 40)).save(tmp_path / f"{index}.png")
+        Image.linear_gradient("L").resize((40, 40)).save(tmp_path / f"{index}.png")
 
     def read(self, path):
         most.append(len(alive))

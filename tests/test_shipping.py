@@ -50,10 +50,10 @@ def test_a_fresh_process_without_this_project_runs_it(workdir, tmp_path, stage):
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected, atol=1e-5)
     about = json.loads(path.with_suffix(".json").read_text())
     assert (about["organ"], about["input"]["shape"]) == ("lungs", ["b", 32, 32, 1])
-    assert len(about["preparation"]) == 3
+    assert len(about["preparation"]) == 5
     plan = tiny.experiment(tones="equalised", negated=("phantom/b",))
     steps = exported.describe(dataclasses.replace(inference.restore(workdir / stage), experiment=plan))["preparation"]
-    assert (steps[2], len(steps)) == (exported.RANKS, 5)
+    assert (steps[4], len(steps)) == (exported.RANKS, 7)
 
 
 def test_nothing_is_overwritten_unless_told(workdir, tmp_path):

@@ -63,6 +63,9 @@ def test_a_source_without_lungs_and_a_model_that_translates_are_refused(tfds_dir
     )
     with pytest.raises(ValueError, match="expected masks of lungs for the images of phantom/a"):
         strange.measure("x", Path("x"), tfds_dir, None)
+    model.experiment = tiny.experiment(negated=("phantom/a",))
+    with pytest.raises(ValueError, match="x has learned from negatives of phantom/a"):
+        strange.measure("x", Path("x"), tfds_dir, None)
     model.translates = True
     with pytest.raises(ValueError, match="expected a model that reads images as they are"):
         strange.measure("x", Path("x"), tfds_dir, None)

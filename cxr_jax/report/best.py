@@ -27,27 +27,33 @@ def markdown(rows: Sequence[Row]) -> str:
     if not rows:
         return NOTHING
     scored = [row for row in sorted(rows, key=ROWS.key) if row["jaccard"]]
-    directions = dict.fromkeys((row["source"], row["target"]) for row in scored)
-    worst = (part for direction in directions for part in _worst(scored, direction))
+    settings = dict.fromkeys(map(_setting, scored))
+    worst = (part for setting in settings for part in _worst(scored, setting))
     return "\n\n".join([table2.without_labels(rows), *worst])
 
 
-def _worst(rows: Sequence[Row], direction: tuple[str, str]) -> tuple[str, str]:
-    """Return heading and table for the best of the variants that have all seeds, from one dataset to another."""
+def _setting(row: Row) -> tuple[str, str, str, int]:
+    """Return what rows must have in common for their images to be the same: source, target, task and size."""
+    return row["source"], row["target"], row["task"], row["image_size"]
+
+
+def _worst(rows: Sequence[Row], setting: tuple[str, str, str, int]) -> tuple[str, str]:
+    """Return heading and table for the best of the variants that have all seeds of a setting."""
     scores = {}  # by variant, and by seed and image
     for row in rows:
-        if (row["source"], row["target"]) == direction:
+        if _setting(row) == setting:
             of_variant = scores.setdefault(f"{row['protocol']}, {table2.column(row)}", {})
             of_variant |= {(row["seed"], image): score for image, score in row["jaccard"]["per_image"].items()}
-    tested = max(map(len, scores.values()))
-    scores = {name: images for name, images in scores.items() if len(images) == tested}
+    tested = max(scores.values(), key=len).keys()
+    scores = {name: images for name, images in scores.items() if images.keys() == tested}
     best = max(scores, key=lambda name: mean(scores[name].values()))
     lines = [
         [image, str(seed), *(f"{images[seed, image]:.1f}" for images in scores.values())]
         for seed, image in sorted(scores[best], key=scores[best].get)[:WORST]
     ]
+    source, target, task, size = setting
     heading = (
-        f"{' to '.join(direction)}, the {len(lines)} test images on which {best} is worst, beside the other variants "
-        "that have all seeds:"
+        f"{source} to {target}, {task}, {size} px: the {len(lines)} test images on which {best} is worst, beside the "
+        "other variants that have all seeds:"
     )
     return heading, markdown_table(["image", "seed", *scores], lines)

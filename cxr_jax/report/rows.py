@@ -103,7 +103,7 @@ class Table:
                 alike = (*group, name, row["config"]["task"] if name == "data" else None)
                 one, other = ({name: made[name]} for made in (first.setdefault(alike, row), row))
                 for line in differences(one, other, f"{group[0]}, {group[1]} px"):
-                    if not any(f".config.{name}" in line.partition(":")[0] for name in self.varying):
+                    if not any(f".config.{name}." in f"{line.partition(':')[0]}." for name in self.varying):
                         found[line] = None
         return list(found)
 

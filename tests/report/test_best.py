@@ -52,6 +52,21 @@ def test_the_worst_images_are_those_of_each_directions_best_variant_that_has_all
     assert other_table.splitlines()[2:] == ["| m0 | 0 | 10.0 |", "| m1 | 0 | 20.0 |"]
 
 
+def test_images_of_another_task_or_of_other_seeds_are_not_compared():
+    heart = row(task="heart", scores=(50.0, 60.0))
+    tables = best.markdown([*ROWS, heart]).split("\n\n")[1:]
+    assert set(best.markdown(ROWS).split("\n\n")[1:]) < set(tables)
+    assert any("heart, 128 px: the 2 test images" in text for text in tables)
+    others = [row("later", seed=seed) for seed in (1, 2)]
+    assert best.markdown([*ROWS, *others]).split("\n\n")[1:] == best.markdown(ROWS).split("\n\n")[1:]
+
+
+def test_only_the_fields_that_may_vary_do():
+    one = row(config={"target": "a", "target_in_memory": 1, "task": "lungs"})
+    assert best.ROWS.mixtures([one, row(config=one["config"] | {"target": "b"})]) == []
+    assert len(best.ROWS.mixtures([one, row(config=one["config"] | {"target_in_memory": 2})])) == 1
+
+
 def test_rows_come_from_runs_of_table_2_and_go_to_a_file_of_their_own(tmp_path):
     kept = tmp_path / best.ROWS.file
     assert kept.name == "best.json"
