@@ -11,7 +11,7 @@ from jax import export
 
 from cxr_jax import files, inference, results
 from cxr_jax.data.radiographs import FRAME_LEVEL
-from tfds_builders.image_files import STORED_SIDE
+from tfds_builders.squares import STORED_SIDE
 
 SUFFIX = ".jax"
 RANKS = "replace each pixel by its rank among the image's, equal ones by the mean of their ranks"

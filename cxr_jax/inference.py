@@ -19,7 +19,7 @@ from cxr_jax import checkpoints, compact, config, evaluation, iteration, plans, 
 from cxr_jax.data.radiographs import TASKS
 from cxr_jax.models import TRANSLATORS, initialise
 from cxr_jax.views import Views
-from tfds_builders.image_files import STORED_SIDE, resize, stored_square
+from tfds_builders.squares import STORED_SIDE, resize, stored_square
 
 Images = UInt8[Array, "b s s 1"] | UInt8[np.ndarray, "b s s 1"]
 

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from cxr_jax import dicom_seg, files, inference, mask_files, measurements, reading
 from cxr_jax.inputs import Input, find
 from cxr_jax.isolation import IsolatedReader
-from tfds_builders.image_files import looks_blank
 from tfds_builders.radiograph_files import Radiograph
+from tfds_builders.squares import looks_blank
 
 TABLE = "measurements.csv"
 TOGETHER = 8  # radiographs that are predicted at once, at most

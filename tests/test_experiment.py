@@ -27,7 +27,7 @@ from cxr_jax import (
 from cxr_jax import results as results_module
 from cxr_jax.data import radiographs, splits, stream
 from tests import tiny
-from tfds_builders import image_files
+from tfds_builders import squares
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +247,7 @@ def test_prediction_prepares_images_as_a_folder_of_them_is_prepared(finished, tf
     small = radiographs.load("phantom/b", "lungs", 64, tfds_dir).images[0, ..., 0]
     image = shown(np.pad(np.kron(small, np.ones((9, 10))) * 4, ((90, 30), (70, 60))))
     look = tiny.experiment(tones=tones).look("phantom/b")
-    stored = image_files.stored_square(image)
+    stored = squares.stored_square(image)
     seen = []
     whole = dataclasses.replace(
         inference.restore(finished[0]),

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from skimage.transform import downscale_local_mean
 
 from tests.samples import mutated
 from tfds_builders import image_files
@@ -250,25 +249,6 @@ def test_a_png_with_a_flipped_bit_is_named():
 def test_other_formats_are_not_decoded():
     with pytest.raises(DownloadError, match="not a readable image"):
         image_files.read_radiograph(held(encode(MASK, "TIFF")))
-
-
-def test_shrinking_averages_areas():
-    image = np.random.default_rng(0).uniform(0, 255, (24, 36)).astype(np.float32)
-    np.testing.assert_allclose(image_files.resize(image, (8, 6)), downscale_local_mean(image, (3, 6)), rtol=1e-5)
-    assert image_files.square_radiograph(image, 12).shape == (12, 12, 1)
-
-
-def test_enlarging_keeps_range_and_mean():
-    image = image_files.square_radiograph(np.float32([[0, 255], [255, 0]]), 8)
-    assert (image.min(), image.max()) == (0, 255)
-    assert abs(float(image.mean()) - 127.5) < 1
-
-
-def test_a_mask_pixel_is_kept_where_half_of_it_was():
-    mask = np.zeros((4, 4), bool)
-    mask[0, :2] = True  # half of the first pixel
-    mask[2, 2] = True  # a quarter of the last
-    np.testing.assert_array_equal(image_files.square_mask(mask, 2)[..., 0], [[1, 0], [0, 0]])
 
 
 def test_a_member_that_inflates_without_a_bound_is_refused(tmp_path):

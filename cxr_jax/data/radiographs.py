@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from scipy.stats import rankdata
 
 from cxr_jax import devices
-from tfds_builders.image_files import resize
 from tfds_builders.organs import ORGANS
+from tfds_builders.squares import resize
 
 TASKS = ORGANS
 FOLDER = "radiograph_folder"  # the dataset that needs to be told where it lies

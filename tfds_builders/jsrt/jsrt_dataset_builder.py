@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float
 
-from tfds_builders import image_files
+from tfds_builders import image_files, squares
 from tfds_builders.image_files import TWELVE_BITS, DownloadError, File
 
 WITH_NODULE, WITHOUT_NODULE = 154, 93
@@ -75,13 +75,13 @@ The manual directory must hold the radiographs and their masks, unpacked or as t
         for stem in stems():
             example = {
                 "id": stem,
-                "image": image_files.square_radiograph(read_image(images[stem]), size),
+                "image": squares.square_radiograph(read_image(images[stem]), size),
                 "nodule": stem.startswith("JPCLN"),
                 "scr_fold": scr_fold(stem),
             }
             for structure in STRUCTURES:
                 mask = image_files.read_mask(masks[mask_path(stem, structure)], (MASK_SIDE, MASK_SIDE))
-                example[_feature(structure)] = image_files.square_mask(mask, size)
+                example[_feature(structure)] = squares.square_mask(mask, size)
             yield stem, example
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tfds_builders import image_files
+from tfds_builders import image_files, squares
 from tfds_builders.image_files import File
 
 NORMAL, TUBERCULOSIS = 80, 58
@@ -73,12 +73,12 @@ unpacked or as its zip (https://openi.nlm.nih.gov/imgs/collections/NLM-Montgomer
             image = image_files.read_radiograph(file)
             example = {
                 "id": stem,
-                "image": image_files.square_radiograph(image, size),
+                "image": squares.square_radiograph(image, size),
                 "tuberculosis": has_tuberculosis(stem),
             }
             for side in SIDES:
                 mask = image_files.read_mask(masks[mask_path(stem, side)], image.shape)
-                example[f"{side}_lung"] = image_files.square_mask(mask, size)
+                example[f"{side}_lung"] = squares.square_mask(mask, size)
             yield stem, example
 
 
