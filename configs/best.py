@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from configs import transfer
 
-PRESETS = {"": "augmented", "small": "small_augmented", "phantom": "phantom"}
+PRESETS = {"": "augmented", "small": "small_augmented", "phantom": "phantom_augmented"}
 
 
 def get_config(preset: str = "") -> ConfigDict:

@@ -1,14 +1,15 @@
 """M_A alone: a U-Net learns on JSRT as in the paper's section V-B; tested on JSRT and, as it is, on Montgomery.
 
 `:augmented` adds augmentation, a cosine schedule and averaged weights, which the paper does not have. `:small` and
-`:small_augmented` are the same for two CPU cores: 128x128, narrow networks, fewer epochs; `:phantom` runs in two
-minutes on procedural radiographs. `:look` and `:small_look` are the M_A of the transfers of that name: the paper's.
+`:small_augmented` are the same for two CPU cores: 128x128, narrow networks, fewer epochs; `:phantom` and
+`:phantom_augmented` run in minutes on procedural radiographs. `:look` and `:small_look` are the M_A of the transfers of
+that name: the paper's.
 """
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-PRESETS = ("", "look", "augmented", "small", "small_look", "small_augmented", "phantom")
+PRESETS = ("", "look", "augmented", "small", "small_look", "small_augmented", "phantom", "phantom_augmented")
 
 NO_AUGMENTATION = {
     "rotation": 0.0,
@@ -70,12 +71,12 @@ def get_config(preset: str = "") -> ConfigDict:
         config.segmenter.width = 16
         config.pretraining.epochs = 60
         config.pretraining.learning_rate = 3e-4
-    if preset.endswith("augmented"):
-        config.augmentation = AUGMENTATION
-        config.pretraining.update(learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", average=0.99)
-        config.pretraining.epochs = 45 if preset.startswith("small") else 150
-    elif preset == "phantom":
+    elif preset.startswith("phantom"):
         config.update(source="phantom/a", target="phantom/b", image_size=64)
         config.segmenter.update(width=8, depth=3)
         config.pretraining.update(epochs=15, learning_rate=2e-3, schedule="cosine")
+    if preset.endswith("augmented"):
+        config.augmentation = AUGMENTATION
+        config.pretraining.update(learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", average=0.99)
+        config.pretraining.epochs = 150 if preset == "augmented" else 45
     return config

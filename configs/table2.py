@@ -2,8 +2,8 @@
 
 `:paper` is the paper's protocol and the default; `:best` is the `augmented` of `configs/transfer.py`, and has M_A's
 self-training without a transfer beside it. `:small` and
-`:small_best` are the same for two CPU cores, at 128x128 with narrow networks; `:phantom` has a few cells on procedural
-radiographs.
+`:small_best` are the same for two CPU cores, at 128x128 with narrow networks; `:phantom` and `:phantom_best` have a few
+cells on procedural radiographs.
 """
 
 from ml_collections import ConfigDict
@@ -16,6 +16,7 @@ PRESETS = {
     "small": "small",
     "small_best": "small_augmented",
     "phantom": "phantom",
+    "phantom_best": "phantom_augmented",
 }
 
 
@@ -33,7 +34,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.qualitative = ("heart", "clavicles")
     config.seeds = (0,)
     config.together = 8
-    if preset == "phantom":
+    if preset.startswith("phantom"):
         config.label_fracs = (0.0, 0.05)
         config.qualitative = ()
     return config

@@ -3,7 +3,7 @@
 `:look` adds what the paper does not have: an M_A that learns on A's images in the look of B too, averaged weights, a
 cosine schedule, self-training; `:augmented` adds augmentation to that. `:small`, `:small_look` and `:small_augmented`
 are the three for two CPU cores: 128x128, narrow networks, fewer epochs. `:phantom` runs in five minutes on procedural
-radiographs.
+radiographs, and `:phantom_augmented` is `:augmented` on these.
 """
 
 from ml_collections import ConfigDict
@@ -67,12 +67,12 @@ def get_config(preset: str = "") -> ConfigDict:
     if preset.startswith("small"):
         _widths(config, 8)
         config.transfer.update(epochs=40, learning_rate=5e-4, supervised_learning_rate=3e-4)
-    if preset.endswith(("look", "augmented")):
-        config.transfer.update(schedule="cosine", average=0.99, supervised_looks={"a": 1.0, "b": 1.0}, target_look="b")
-    elif preset == "phantom":
+    elif preset.startswith("phantom"):
         _widths(config, 8)
         config.munit.mlp = config.munit_dataset_style.mlp = 16
         config.transfer.update(warmup_epochs=10, epochs=10, learning_rate=1e-3, supervised_learning_rate=1e-3)
+    if preset.endswith(("look", "augmented")):
+        config.transfer.update(schedule="cosine", average=0.99, supervised_looks={"a": 1.0, "b": 1.0}, target_look="b")
     config.adaptation = config.pretraining.to_dict()  # of self-training too, where the target has labels
     config.self_training = config.pretraining.to_dict() | {"epochs": 0}
     if preset.endswith(("look", "augmented")):
