@@ -3,25 +3,22 @@
 import dataclasses
 import json
 import os
-import platform as machine
-import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import flags
 
-from cxr_jax import files, results
+from cxr_jax import files, platform, results
 from cxr_jax.models import PRECISIONS
 
 IDENTITY = ("benchmark", "device", "shape", "peer")  # of a row
 PACKAGES = ("jax", "jaxlib", "flax", "torch")
 ALLOCATOR = "GLIBC_TUNABLES"  # the variable by which the C library is told how to keep memory
-VECTORS = ("avx512f", "avx2", "avx")
 
 SIZE = flags.DEFINE_integer("size", 256, "Side of the images.")
 BATCH = flags.DEFINE_integer("batch", 4, "Images a step.")
@@ -71,14 +68,8 @@ def report(benchmark: str, case: Any, values: Mapping[str, float], divisor: floa
 
 
 def device() -> str:
-    """Return what the benchmark runs on: of a CPU its make and widest vectors, where Linux tells them."""
-    if jax.default_backend() != "cpu":
-        return f"{jax.devices()[0].device_kind} x{jax.device_count()}"
-    about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    told = dict(re.findall(r"^(model name|flags)\s*: (.*)$", about, re.MULTILINE))
-    vectors = [name for name in VECTORS if name in told.get("flags", "").split()]
-    tuned = ["tuned memory"] if ALLOCATOR in os.environ else []
-    return ", ".join([told.get("model name", machine.machine()), *vectors[:1], f"{os.cpu_count()} cores", *tuned])
+    """Return what the benchmark runs on, and whether the C library was told how to keep memory."""
+    return ", ".join([platform.device_name(), *(["tuned memory"] if ALLOCATOR in os.environ else [])])
 
 
 def command() -> str:
@@ -89,7 +80,7 @@ def command() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of what is measured."""
-    found = {"python": machine.python_version()}
+    found = {"python": sys.version.split()[0]}
     for package in PACKAGES:
         try:
             found[package] = version(package)

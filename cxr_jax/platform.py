@@ -1,7 +1,9 @@
-"""What the machine underneath decides: XLA's CPU settings and how an epoch of steps is run."""
+"""What the machine underneath is, and decides: XLA's CPU settings and how an epoch of steps is run."""
 
 import importlib.metadata
 import os
+import platform
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 
 _LIBRARY_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 _LIBRARY_TAKES = "individual_dot"
+_VECTORS = ("avx512f", "avx2", "avx")  # widest first
 
 
 def tune_cpu() -> None:
@@ -34,6 +37,18 @@ def use_compilation_cache() -> None:
     """
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "cxr_jax"))
+
+
+def device_name() -> str:
+    """Return what JAX computes on: of a CPU its make, widest vectors and cores, where Linux tells them."""
+    count = jax.device_count()
+    if jax.default_backend() != "cpu":
+        return f"{jax.devices()[0].device_kind} x{count}"
+    about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    told = dict(re.findall(r"^(model name|flags)\s*: (.*)$", about, re.MULTILINE))
+    vectors = [name for name in _VECTORS if name in told.get("flags", "").split()]
+    parts = [told.get("model name", platform.machine()), *vectors[:1], f"{os.cpu_count()} cores"]
+    return ", ".join([*parts, *([f"as {count} devices"] if count > 1 else [])])
 
 
 def epoch_runner(iteration: Callable[[Any, Any], tuple[Any, Any]], steps: int) -> Callable[[Any, Any], tuple]:

@@ -10,11 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Bool
 
-from cxr_jax import config, evaluation, files, inference, pictures, plans, run_report
+from cxr_jax import config, evaluation, files, inference, pictures, plans, platform, run_report
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.plausibility import Shape
 
@@ -103,13 +102,12 @@ def _cases(test: Tested) -> list[run_report.Case]:
 
 def describe(experiment: plans.Experiment) -> dict[str, Any]:
     """Return what a results file says of a run: command, config, seed, commit, device, versions."""
-    device = jax.devices()[0]
     return {
         "command": command(),
         "config": config.to_json(experiment),
         **{name: getattr(experiment, name) for name in ("seed", "source", "target", "label_frac", "image_size")},
         "commit": commit(),
-        "device": f"{device.device_kind} x{jax.device_count()}",
+        "device": platform.device_name(),
         "versions": {package: version(package) for package in PACKAGES} | {"python": sys.version.split()[0]},
     }
 

@@ -9,10 +9,10 @@ from cxr_jax import tta
 
 
 def smooth(count=3, size=64):
-    """Return soft blobs inside their frames, in [0, 255]."""
+    """Return soft blobs inside their frames and away from the middle, in [0, 255]."""
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, size)] * 2, indexing="ij"))
-    centres = np.random.default_rng(0).uniform(-0.3, 0.3, (count, 2, 1, 1))
-    blobs = np.exp(-4 * ((grid - centres) ** 2).sum(axis=1))
+    centres = np.random.default_rng(0).choice([-0.4, 0.4], (count, 2, 1, 1))
+    blobs = np.exp(-12 * ((grid - centres) ** 2).sum(axis=1))
     return np.rint(255 * blobs).astype(np.uint8)[..., None]
 
 

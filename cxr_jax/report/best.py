@@ -32,12 +32,12 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n\n".join([table2.without_labels(rows), *worst])
 
 
-def _setting(row: Row) -> tuple[str, str, str, int]:
-    """Return what rows must have in common for their images to be the same: source, target, task and size."""
-    return row["source"], row["target"], row["task"], row["image_size"]
+def _setting(row: Row) -> tuple[str, str, str, int, str]:
+    """Return what the rows of a table of images have in common: source, target, task, size and M_A's architecture."""
+    return row["source"], row["target"], row["task"], row["image_size"], row["segmenter"]
 
 
-def _worst(rows: Sequence[Row], setting: tuple[str, str, str, int]) -> tuple[str, str]:
+def _worst(rows: Sequence[Row], setting: tuple[str, str, str, int, str]) -> tuple[str, str]:
     """Return heading and table for the best of the variants that have all seeds of a setting."""
     scores = {}  # by variant, and by seed and image
     for row in rows:
@@ -51,9 +51,9 @@ def _worst(rows: Sequence[Row], setting: tuple[str, str, str, int]) -> tuple[str
         [image, str(seed), *(f"{images[seed, image]:.1f}" for images in scores.values())]
         for seed, image in sorted(scores[best], key=scores[best].get)[:WORST]
     ]
-    source, target, task, size = setting
+    source, target, task, size, segmenter = setting
     heading = (
-        f"{source} to {target}, {task}, {size} px: the {len(lines)} test images on which {best} is worst, beside the "
+        f"{source} to {target}, {task}, {size} px, {segmenter}: the {len(lines)} test images on which {best} is worst, beside the "
         "other variants that have all seeds:"
     )
     return heading, markdown_table(["image", "seed", *scores], lines)

@@ -31,7 +31,7 @@ NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table2 WORK
 FEWEST = 5  # seeds of which a correlation is told
 
 # What transfers have in common whose seeds are counted together.
-KIND = ("target", "task", "protocol", "image_size", "segmenter", "backend", "label_frac")
+KIND = ("source", "target", "task", "protocol", "image_size", "segmenter", "backend", "label_frac")
 
 Setting = tuple  # what the methods of a line have in common, but for the share of labels
 
@@ -158,13 +158,13 @@ def stability(rows: Sequence[Row]) -> dict[tuple, dict[str, int | list[float]]]:
 def _stability(rows: Sequence[Row]) -> str:
     lines = [
         [
-            f"{protocol}, {target} {task}, {size} px",
+            f"{protocol}, {source} to {target}, {task}, {size} px",
             f"{segmenter}, {backend}",
             f"{100 * share:g} %",
             *(str(counts[name]) for name in ("seeds", "alone", "helped")),
             *(f"{measure(counts['jaccard']):.2f}" if counts["jaccard"] else "-" for measure in (mean, min, max)),
         ]
-        for (target, task, protocol, size, segmenter, backend, share), counts in stability(rows).items()
+        for (source, target, task, protocol, size, segmenter, backend, share), counts in stability(rows).items()
     ]
     head = ["protocol", "M_A and translator", "labels", "seeds", "converged by themselves", "with restarts"]
     head += ["mean", "lowest", "highest"]
@@ -177,9 +177,9 @@ def without_labels(rows: Sequence[Row]) -> str:
     for row in sorted(rows, key=ROWS.key):
         if row["label_frac"] == 0:
             setting = f"{row['protocol']}, {row['source']} to {row['target']}, {row['task']}, {row['image_size']} px"
-            found.setdefault((setting, column(row)), []).append(row)
+            found.setdefault((setting, row["segmenter"], column(row)), []).append(row)
     lines = [[*names, str(len(seeds)), *_over_seeds(seeds)] for names, seeds in found.items()]
-    head = ["protocol", "method without labels", "seeds", "mean", "lowest", "highest", "spread", "plausible"]
+    head = ["protocol", "M_A", "method without labels", "seeds", "mean", "lowest", "highest", "spread", "plausible"]
     head += ["Jaccard of these", "of the others", "rank correlation"]
     return markdown_table(head, lines) if lines else "None had 0 % labels."
 

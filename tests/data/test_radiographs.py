@@ -86,6 +86,11 @@ def test_equalised_tones_are_those_of_any_monotone_curve_of_the_image(phantoms, 
     assert not radiographs.equalise(np.full((4, 4), 7)).any()
 
 
+def test_equal_pixels_share_the_mean_of_their_ranks():
+    image = np.repeat([30, 31, 200], [8, 4, 4]).reshape(4, 4)  # mean ranks 4.5, 10.5 and 14.5
+    np.testing.assert_array_equal(radiographs.equalise(image).ravel(), np.repeat([0, 153, 255], [8, 4, 4]))
+
+
 def test_untrimmed_images_keep_their_black_frame(phantoms, tfds_dir):
     trimmed = phantoms["lungs"]
     whole = radiographs.load("phantom/b", "lungs", 32, tfds_dir, trim=False)

@@ -47,7 +47,7 @@ def test_what_validates_and_tests_is_in_memory_and_all_else_streams(data, phanto
     assert set(names(data.stream, phantoms)) == set(phantoms) - kept_back
 
 
-@pytest.mark.parametrize("changes", [{"trim": False}, {"negated": ("phantom/b",)}])
+@pytest.mark.parametrize("changes", [{"trim": False}, {"negated": ("phantom/b",)}, {"tones": "equalised"}])
 def test_images_are_shown_as_those_in_memory(tfds_dir, changes):
     shown = datasets.load(tiny.experiment(target_in_memory=HELD, **changes), tfds_dir, None)
     known = {image.tobytes() for image in shown.target.images[shown.target_split.train]}

@@ -25,12 +25,15 @@ ROWS = [
 
 def test_variants_are_told_over_their_seeds_and_directions_apart():
     lines = best.markdown(ROWS).split("\n\n")[0].splitlines()
-    setting = "| equalised, jsrt to montgomery, lungs, 128 px | self-training alone |"
+    setting = "| equalised, jsrt to montgomery, lungs, 128 px | unet | self-training alone |"
     assert f"{setting} 2 | 90.00 | 88.00 | 92.00 | 2.00 | 4 of 4 | 90.00 | - | - |" in lines
     assert any(line.startswith("| equalised, montgomery to jsrt, lungs") for line in lines)
     heart = row(task="heart", jaccard=None, dice=None)  # of which there are no labels to score with
     told, *worst = best.markdown([*ROWS, heart]).split("\n\n")
-    assert "| equalised, jsrt to montgomery, heart, 128 px | self-training alone | 1 | - | - | - | - | 2 of 2 |" in told
+    assert (
+        "| equalised, jsrt to montgomery, heart, 128 px | unet | self-training alone | 1 | - | - | - | - | 2 of 2 |"
+        in told
+    )
     assert worst == best.markdown(ROWS).split("\n\n")[1:]
     assert best.markdown([]) == best.NOTHING
     labelled = row(label_frac=0.5, protocol="labelled")
@@ -56,7 +59,7 @@ def test_images_of_another_task_or_of_other_seeds_are_not_compared():
     heart = row(task="heart", scores=(50.0, 60.0))
     tables = best.markdown([*ROWS, heart]).split("\n\n")[1:]
     assert set(best.markdown(ROWS).split("\n\n")[1:]) < set(tables)
-    assert any("heart, 128 px: the 2 test images" in text for text in tables)
+    assert any("heart, 128 px, unet: the 2 test images" in text for text in tables)
     others = [row("later", seed=seed) for seed in (1, 2)]
     assert best.markdown([*ROWS, *others]).split("\n\n")[1:] == best.markdown(ROWS).split("\n\n")[1:]
 
