@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from cxr_jax import devices, evaluation, journal, metrics
 from cxr_jax.checkpoints import CheckpointError
@@ -28,7 +29,7 @@ from cxr_jax.files import write
 from cxr_jax.plans import Convergence
 from cxr_jax.plausibility import Shape
 from cxr_jax.postprocessing import tidied
-from cxr_jax.training import Trained, TrainingDiverged
+from cxr_jax.training import Later, Trained, TrainingDiverged
 from cxr_jax.views import Views
 
 FILE = "convergence.json"
@@ -41,8 +42,8 @@ class Verdict(NamedTuple):
     faults: list[str]
 
 
-def measure(views: Views, model: Any, source: Radiographs, target: Radiographs, shape: Shape) -> dict[str, float]:
-    """Return `cycle_error`, `agreement` and `sane` of a model, from images of both datasets and no label of either."""
+def measure(views: Views, model: Any, source: Radiographs, target: Radiographs, shape: Shape) -> Later:
+    """Send off what gives `cycle_error`, `agreement` and `sane` of a model, from images of both datasets alone."""
     cycles = [
         evaluation.in_batches(partial(views.there_and_back, model, domain), images.images)
         for domain, images in (("a", source), ("b", target))
@@ -51,13 +52,15 @@ def measure(views: Views, model: Any, source: Radiographs, target: Radiographs, 
         _relative_error(sampling.to_unit(jnp.asarray(i.images)), c)
         for i, c in zip((source, target), cycles, strict=True)
     ]
+    error = sum(errors) / len(errors)
     direct = evaluation.in_batches(partial(views.segment_source, model), source.images)
     shown = evaluation.in_batches(partial(views.segment_cycle, model), source.images)
-    found = np.asarray(evaluation.in_batches(partial(views.segment_target, model), target.images))
-    return {
-        "cycle_error": float(np.mean(errors)),
-        "agreement": float(jnp.mean(metrics.jaccard(shown, direct))),
-        "sane": 100.0 * float(shape.plausible(tidied(found, shape.parts)).mean()),
+    agreement = jnp.mean(metrics.jaccard(shown, direct))
+    found = evaluation.in_batches(partial(views.segment_target, model), target.images)
+    return lambda: {
+        "cycle_error": float(error),
+        "agreement": float(agreement),
+        "sane": 100.0 * float(shape.plausible(tidied(np.asarray(found), shape.parts)).mean()),
     }
 
 
@@ -129,7 +132,7 @@ def recorded(*folders: Path) -> dict[str, Any]:
     }
 
 
-def _relative_error(images: Any, cycle: Any) -> float:
+def _relative_error(images: Any, cycle: Any) -> Float[Array, ""]:
     """Return the mean distance of images in [0, 1] from what came back, in that of the images from their means."""
     deviation = jnp.abs(images - images.mean(axis=(1, 2, 3), keepdims=True)).mean()
-    return float(jnp.abs(images - cycle).mean() / deviation)
+    return jnp.abs(images - cycle).mean() / deviation

@@ -1,12 +1,12 @@
 """Scores of a segmenter on a dataset, image by image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from cxr_jax import metrics, surface
 from cxr_jax.data.radiographs import Radiographs
@@ -32,12 +32,14 @@ def in_batches(function: Callable[..., Any], *arrays: np.ndarray | jax.Array, si
     return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *results)
 
 
-def overlap(predict: Predict, radiographs: Radiographs) -> dict[str, np.ndarray]:
-    """Return `jaccard` and `dice` of every radiograph, in percent. The dataset must have masks."""
+def overlap(predict: Predict, radiographs: Radiographs) -> dict[str, Float[Array, " n"]]:
+    """Return `jaccard` and `dice` of every radiograph, in percent. The dataset must have masks.
+
+    This does not wait for the device where `predict` does not.
+    """
     predicted = in_batches(predict, radiographs.images)
     truth = jnp.asarray(radiographs.masks, bool)
-    scores = {"jaccard": metrics.jaccard(predicted, truth), "dice": metrics.dice(predicted, truth)}
-    return {name: np.asarray(values) for name, values in scores.items()}
+    return {"jaccard": metrics.jaccard(predicted, truth), "dice": metrics.dice(predicted, truth)}
 
 
 def distances(predict: Predict, radiographs: Radiographs) -> dict[str, np.ndarray]:
@@ -49,8 +51,9 @@ def distances(predict: Predict, radiographs: Radiographs) -> dict[str, np.ndarra
     return {f"{name}_mm": value for name, value in values.items()}
 
 
-def summary(scores: dict[str, np.ndarray], ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+def summary(scores: Mapping[str, np.ndarray | jax.Array], ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return mean, standard deviation over images (of the sample) and the value of each image, by metric."""
+    scores = {name: np.asarray(values) for name, values in scores.items()}
     return {
         name: {
             "mean": float(np.mean(values)),

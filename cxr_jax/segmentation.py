@@ -17,7 +17,7 @@ from cxr_jax import segmentation_steps as steps
 from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import CRITICS, SEGMENTERS, initialise, join
-from cxr_jax.training import Member, Stage, Trained, train
+from cxr_jax.training import Later, Member, Stage, Trained, train
 
 STREAMS = {"pretraining": 0, "adaptation": 2, "self_training": 3}  # of random numbers, by stage; the transfer's is 1
 
@@ -211,14 +211,16 @@ def _member(job: Job, state: steps.SegmenterState, predict: Callable, capacity: 
     """Return a job as the training loop takes it; its images are filled up to the capacities with the last ones."""
     validation = job.validation
 
-    def validate(variables: Any) -> dict[str, float]:
-        scores = evaluation.overlap(partial(predict, variables), validation)
-        return {"score" if job.trusted else "agreement": float(np.mean(scores["jaccard"]))}
+    def validate(variables: Any) -> Later:
+        score = evaluation.overlap(partial(predict, variables), validation)["jaccard"].mean()
+        return lambda: {"score" if job.trusted else "agreement": float(score)}
 
-    def draw(variables: Any) -> dict[str, np.ndarray]:
+    def draw(variables: Any) -> Later:
         few = validation[np.arange(min(8, len(validation)))]
-        masks = predict(variables, few.images)
-        return {"validation": pictures.grid([pictures.outlined(few.images, masks, few.masks)])}
+        masks = evaluation.in_batches(partial(predict, variables), validation.images[: evaluation.BATCH_SIZE])[
+            : len(few)
+        ]
+        return lambda: {"validation": pictures.grid([pictures.outlined(few.images, masks, few.masks)])}
 
     return Member(
         state=state,

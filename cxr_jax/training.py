@@ -1,4 +1,8 @@
-"""The loop that every stage of training shares: epochs, validation, log, checkpoints, resuming, several members."""
+"""The loop that every stage of training shares: epochs, validation, log, checkpoints, resuming, several members.
+
+The device does not wait for the host: what an epoch leaves is judged by programs that are sent off behind it, and
+written down while the next epoch runs.
+"""
 
 import functools
 import math
@@ -8,13 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from tqdm import tqdm
 
 from cxr_jax import devices
 from cxr_jax.checkpoints import Checkpoints, saved_epochs
 from cxr_jax.journal import Journal
 
-PICTURES_EVERY = 10  # epochs
+PICTURES_EVERY = 10  # epochs, and of the first and the last
+
+Later = Callable[[], Mapping[str, Any]]  # waits for what was sent off to the device, and returns what came of it
 
 
 class TrainingDiverged(RuntimeError):
@@ -49,8 +56,9 @@ class Member:
 
     The data are those of every epoch, or `Changing`.
     `deploy(state)` makes what is tested and used afterwards, and `validate(model)` scalars of which `score` chooses
-    the epoch; without a `score` the last epoch is the one to use. Where the `start_counts`, the model of the first
-    state is a candidate too, as epoch 0: training from it then never ends with a lower score.
+    the epoch; without a `score` the last epoch is the one to use. Neither it nor `pictures(model)` waits for the
+    device: what they return does. Where the `start_counts`, the model of the first state is a candidate too, as epoch
+    0: training from it then never ends with a lower score.
     """
 
     state: Any
@@ -58,8 +66,8 @@ class Member:
     workdir: Path
     config: dict[str, Any]
     deploy: Callable[[Any], Any]
-    validate: Callable[[Any], Mapping[str, float]]
-    pictures: Callable[[Any], Mapping[str, Any]]
+    validate: Callable[[Any], Later]
+    pictures: Callable[[Any], Later]
     start_counts: bool = False
 
 
@@ -88,32 +96,43 @@ def attempt(stage: Stage, members: Sequence[Member]) -> list[Trained | TrainingD
     have the same shapes. Each keeps the log and the checkpoints that it would have by itself.
     """
     epoch_of = functools.cache(functools.partial(devices.epoch_of, stage.iteration, stage.steps, stage.batch_size))
-    runs, failures = [], {}
+    runs, failures, left = [], {}, []
     try:
         for member in members:
             runs.append(_Run(stage, member))
-        active = list(runs)
         done, quiet = sum(run.epoch for run in runs), not devices.is_primary()
         with tqdm(
             total=stage.epochs * len(runs), initial=done, desc=stage.name, unit="epoch", disable=quiet
         ) as progress:
-            while active := [run for run in active if run.epoch < stage.epochs]:
-                group = [run for run in active if run.epoch == min(run.epoch for run in active)]
-                advanced = epoch_of(len(group))([run.state for run in group], [run.data() for run in group])
-                for run, (state, metrics) in zip(group, advanced, strict=True):
+            while True:
+                advanced = _advance([run for run in runs if run not in failures], epoch_of)
+                for run, outcome in left:
                     try:
-                        values = run.record(state, jax.device_get(metrics))
+                        values = run.keep(outcome)
                     except TrainingDiverged as error:
-                        failures[id(run)] = error
-                        active.remove(run)
+                        failures.setdefault(run, error)
                         continue
                     progress.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
                     progress.update()
-        return [failures.get(id(run)) or run.trained() for run in runs]
+                if not advanced:
+                    break
+                left = [(run, run.take(*after)) for run, after in advanced if run not in failures]
+        return [failures.get(run) or run.trained() for run in runs]
     finally:
         for run in runs:
             run.close()
         devices.wait_for_all(stage.name)
+
+
+class _Outcome(NamedTuple):
+    """What an epoch left, some of it still to come from the device."""
+
+    epoch: int
+    state: Any  # a copy: the next epoch takes the memory of the state itself
+    model: Any
+    metrics: Mapping[str, jax.Array]
+    validation: Later
+    pictures: Later | None
 
 
 class _Run:
@@ -128,27 +147,37 @@ class _Run:
         self.model_shape = jax.eval_shape(member.deploy, self.state)
         self.journal = Journal(directory, self.epoch)
         if member.start_counts and not saved_epochs(directory / "checkpoints"):
-            self._keep(0, self.state, {})
+            self.keep(self._judged(0, {}))
 
     def data(self) -> Any:
         """Return the data of the epoch that comes next."""
         data = self.member.data
         return data.of_epoch(self.epoch) if isinstance(data, Changing) else data
 
-    def record(self, state: Any, metrics: Mapping[str, Any]) -> dict[str, float]:
-        """Take the state after one more epoch; raise `TrainingDiverged` if its losses are not finite."""
-        epoch = self.epoch + 1
-        return self._keep(epoch, state, _finite(self.stage.name, epoch, metrics, self.member.workdir))
+    def take(self, state: Any, metrics: Mapping[str, jax.Array]) -> _Outcome:
+        """Go on to the state after one more epoch, and send off what judges it."""
+        self.epoch, self.state = self.epoch + 1, state
+        return self._judged(self.epoch, metrics)
 
-    def _keep(self, epoch: int, state: Any, values: dict[str, float]) -> dict[str, float]:
-        """Judge the state after an epoch and write it down; return all its scalars."""
+    def _judged(self, epoch: int, metrics: Mapping[str, jax.Array]) -> _Outcome:
+        state = _copy(self.state)
         model = self.member.deploy(state)
-        values = {**values, **self.member.validate(model)}
-        self.journal.scalars(epoch, values)
-        if epoch and (epoch % PICTURES_EVERY == 0 or epoch == self.stage.epochs):
-            self.journal.pictures(epoch, self.member.pictures(model))
-        self.checkpoints.save(epoch, model, state, values.get("score", float(epoch)))
-        self.epoch, self.state = epoch, state
+        drawn = epoch and (epoch in (1, self.stage.epochs) or epoch % PICTURES_EVERY == 0)
+        pictures = self.member.pictures(model) if drawn else None
+        return _Outcome(epoch, state, model, metrics, self.member.validate(model), pictures)
+
+    def keep(self, outcome: _Outcome) -> dict[str, float]:
+        """Wait for what an epoch left and write it down; return all its scalars.
+
+        Raises `TrainingDiverged`, and writes nothing, if its losses are not finite.
+        """
+        losses = _finite(self.stage.name, outcome.epoch, jax.device_get(outcome.metrics), self.member.workdir)
+        values = {**losses, **outcome.validation()}
+        self.journal.scalars(outcome.epoch, values)
+        if outcome.pictures is not None:
+            self.journal.pictures(outcome.epoch, outcome.pictures())
+        score = values.get("score", float(outcome.epoch))
+        self.checkpoints.save(outcome.epoch, outcome.model, outcome.state, score)
         return values
 
     def trained(self) -> Trained:
@@ -161,6 +190,20 @@ class _Run:
             self.member.data.close()
         self.journal.close()
         self.checkpoints.close()
+
+
+def _advance(runs: Sequence[_Run], epoch_of: Callable[[int], devices.Epoch]) -> list[tuple[_Run, tuple[Any, Any]]]:
+    """Send off the next epoch of those runs that are furthest behind, if any has one left: its state and metrics."""
+    behind = [run for run in runs if run.epoch < run.stage.epochs]
+    group = [run for run in behind if run.epoch == min(run.epoch for run in behind)]
+    if not group:
+        return []
+    return list(
+        zip(group, epoch_of(len(group))([run.state for run in group], [run.data() for run in group]), strict=True)
+    )
+
+
+_copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))  # one program: a device takes only so many ahead of time
 
 
 def _finite(stage: str, epoch: int, metrics: Mapping[str, Any], workdir: Path) -> dict[str, float]:

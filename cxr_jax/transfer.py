@@ -16,7 +16,7 @@ from cxr_jax import config, convergence, evaluation, image_pool, iteration, plan
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.data.stream import Chunks, Stream
 from cxr_jax.plausibility import Shape
-from cxr_jax.training import Member, Stage, Trained, TrainingDiverged, attempt
+from cxr_jax.training import Later, Member, Stage, Trained, TrainingDiverged, attempt
 from cxr_jax.views import Views
 
 
@@ -138,12 +138,15 @@ class Transfers:
         def deploy(state: steps.TransferState) -> dict[str, Any]:
             return {**state.average, "reference": _reference(self.views, state.average["translator"], pools)}
 
-        def validate(model: Any) -> dict[str, float]:
-            values = convergence.measure(self.views, model, job.source.validation, job.target.validation, shape)
-            return values | (self._score(job, model) if name == "transfer" else {})
+        def validate(model: Any) -> Later:
+            parts = [convergence.measure(self.views, model, job.source.validation, job.target.validation, shape)]
+            if name == "transfer":
+                parts.append(self._score(job, model))
+            return lambda: {key: value for part in parts for key, value in part().items()}
 
-        def draw(model: Any) -> dict[str, Any]:
-            return {"translation": self.views.picture(model, job.source.validation, job.target.validation)}
+        def draw(model: Any) -> Later:
+            picture = self.views.picture(model, job.source.validation, job.target.validation)
+            return lambda: {"translation": picture()}
 
         data = pools if job.target.stream is None else self._streamed(name, job, pools)
         return Member(state, data, job.workdir, config.to_json(job.experiment), deploy, validate, draw)
@@ -153,14 +156,14 @@ class Transfers:
         chunks = Chunks(job.target.stream, self.steps_per_epoch * self.settings.batch_size, job.experiment.seed)
         return iteration.StreamedPools(pools, chunks, 0 if name == "warmup" else self.settings.warmup_epochs)
 
-    def _score(self, job: Job, model: Any) -> dict[str, float]:
-        """Return what chooses the epoch."""
-        cycle = evaluation.overlap(partial(self.views.segment_cycle, model), job.source.validation)
-        values = {"cycle_jaccard": float(np.mean(cycle["jaccard"]))}
-        if job.experiment.label_frac == 0:
-            return values | {"score": values["cycle_jaccard"]}
-        direct = evaluation.overlap(partial(self.views.segment_target, model), job.target.validation.with_masks())
-        return values | {"score": float(np.mean(direct["jaccard"]))}
+    def _score(self, job: Job, model: Any) -> Later:
+        """Send off what chooses the epoch."""
+        cycle = evaluation.overlap(partial(self.views.segment_cycle, model), job.source.validation)["jaccard"].mean()
+        chosen = cycle
+        if job.experiment.label_frac > 0:
+            known = job.target.validation.with_masks()
+            chosen = evaluation.overlap(partial(self.views.segment_target, model), known)["jaccard"].mean()
+        return lambda: {"cycle_jaccard": float(cycle), "score": float(chosen)}
 
 
 def _reference(views: Views, translator: Any, pools: iteration.Pools) -> Any:

@@ -1,6 +1,6 @@
 """What a transferred model makes of images: translations, masks, and a picture of both."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -74,13 +74,13 @@ class Views:
 
     def picture(
         self, model: Any, source: Radiographs, target: Radiographs, count: int = 6
-    ) -> UInt8[np.ndarray, "h w 3"]:
-        """Return a grid with a, a to b, a to b to a, b and b to a in its rows, the predicted masks outlined."""
+    ) -> Callable[[], UInt8[np.ndarray, "h w 3"]]:
+        """Send off what a grid shows: rows of a, a to b, a to b to a, b and b to a, the predicted masks outlined."""
         rows = np.arange(min(count, len(source), len(target)))
         few_a, few_b = source[rows], target[rows]
         images = self.translate(model, few_a.images, few_b.images)
         masks_a, masks_b = self.segment_cycle(model, few_a.images), self.segment_target(model, few_b.images)
-        return pictures.grid(
+        return lambda: pictures.grid(
             [
                 pictures.outlined(few_a.images, masks_a, few_a.masks),
                 pictures.grey(images["a_to_b"]),

@@ -1,12 +1,15 @@
 """The benchmarks' own parts: turns, rows, and that a peer has all of our weights."""
 
 import json
+import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
 
-from benchmarks import measure
+from benchmarks import measure, waiting
 from cxr_jax.report import benchmarks as report_benchmarks
 
 
@@ -48,6 +51,26 @@ def test_rows_with_and_without_tuned_memory_stand_side_by_side(tmp_path, monkeyp
     plain, tuned = sorted(json.loads((tmp_path / "benchmarks.json").read_text()), key=lambda row: len(row["device"]))
     assert tuned["device"] == f"{plain['device']}, tuned memory"
     assert tuned["command"] == f"GLIBC_TUNABLES=glibc.malloc.hugetlb=1 {plain['command']}"
+
+
+@pytest.mark.parametrize(("spans", "percent"), [([(0, 4), (6, 10)], 20), ([(0, 9), (2, 3), (3, 10)], 0)])
+def test_a_device_waits_where_no_program_runs_on_it(monkeypatch, spans, percent):
+    monkeypatch.setattr(waiting, "spans", lambda _: iter(spans))
+    assert waiting.waiting(None) == pytest.approx(percent)
+
+
+def test_a_profile_tells_when_the_device_had_nothing_to_do(tmp_path):
+    work = jax.jit(lambda x: (x @ x).sum())
+    x = jnp.ones((512, 512))
+    work(x).block_until_ready()
+    with jax.profiler.trace(tmp_path):
+        for _ in range(2):
+            start = time.perf_counter()
+            work(x).block_until_ready()
+            busy = time.perf_counter() - start
+            time.sleep(0.5)
+    (profile,) = tmp_path.rglob("*.xplane.pb")
+    assert 100 * (0.5 - 2 * busy) / (0.5 + 2 * busy) < waiting.waiting(profile) < 100
 
 
 def test_a_peer_must_have_all_of_our_weights():

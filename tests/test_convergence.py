@@ -78,7 +78,7 @@ def test_measures_of_a_model_that_changes_nothing_and_of_one_that_loses_everythi
         segment_target=lambda model, images: jnp.repeat(lungs, len(images), axis=0),
     )
     shape = Shape.of(data.masks)
-    assert convergence.measure(views, None, data, data, shape) == {
+    assert convergence.measure(views, None, data, data, shape)() == {
         "cycle_error": pytest.approx(0.0, abs=1e-6),
         "agreement": 100.0,
         "sane": 100.0,
@@ -86,7 +86,7 @@ def test_measures_of_a_model_that_changes_nothing_and_of_one_that_loses_everythi
     views.there_and_back = lambda model, domain, images: jnp.full(images.shape, np.mean(images) / 255.0)
     views.segment_cycle = lambda model, images: ~jnp.repeat(lungs, len(images), axis=0)
     views.segment_target = lambda model, images: jnp.zeros(images.shape, bool)
-    assert convergence.measure(views, None, data, data, shape) == {
+    assert convergence.measure(views, None, data, data, shape)() == {
         "cycle_error": pytest.approx(1.0, abs=0.02),
         "agreement": 0.0,
         "sane": 0.0,

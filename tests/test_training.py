@@ -41,9 +41,11 @@ def failing(at: int) -> Stage:
 
 def member(workdir, *, seed: int = 0, data: float = 0.1, score: bool = True) -> Member:
     def validate(model):
-        return {"score": -abs(float(model) - 0.5)} if score else {}
+        return lambda: {"score": -abs(float(model) - 0.5)} if score else {}
 
-    return Member(start(seed), jnp.asarray(data), workdir, {}, lambda state: state["value"], validate, lambda model: {})
+    return Member(
+        start(seed), jnp.asarray(data), workdir, {}, lambda state: state["value"], validate, lambda model: dict
+    )
 
 
 def log(workdir):
@@ -85,6 +87,28 @@ def test_each_epoch_has_its_own_data_where_these_change(tmp_path):
     assert float(parts.state["value"]) == float(whole.state["value"])
     (still,) = train(stage(4), [member(tmp_path / "still")])
     assert float(still.state["value"]) != float(whole.state["value"])
+
+
+def test_an_epoch_is_written_down_while_the_next_one_runs(tmp_path):
+    done = []
+
+    class Told(Tides):
+        def of_epoch(self, epoch):
+            done.append(f"sent {epoch + 1}")
+            return super().of_epoch(epoch)
+
+    def validate(model):
+        number = sum(what.startswith("judged") for what in done) + 1
+        done.append(f"judged {number}")
+        return lambda: done.append(f"written {number}") or {"score": float(number)}
+
+    train(stage(3), [replace(member(tmp_path), data=Told(), validate=validate)])
+    assert done == [
+        *("sent 1", "judged 1"),
+        *("sent 2", "written 1", "judged 2"),
+        *("sent 3", "written 2", "judged 3"),
+        "written 3",
+    ]
 
 
 def test_a_finished_stage_is_not_run_again(tmp_path):
@@ -139,8 +163,11 @@ def test_members_together_are_what_they_are_alone(tmp_path):
     assert len({float(trained.model) for trained in alone}) == 3
 
 
-def test_a_member_that_diverges_does_not_hold_the_others_up(tmp_path):
+@pytest.mark.parametrize("ahead", [0, 2, 5])
+def test_a_member_that_diverges_does_not_hold_the_others_up(tmp_path, ahead):
     members = [member(tmp_path / "sick"), member(tmp_path / "well", data=-0.1)]
+    if ahead:
+        train(stage(ahead), members[1:])
     with pytest.raises(TrainingDiverged, match=r"epoch 4: loss = nan.*is kept in .*sick"):
         train(failing(4), members)
     assert [len(log(tmp_path / name)) for name in ("sick", "well")] == [3, 7]

@@ -7,7 +7,7 @@ from cxr_jax.report.rows import markdown_table
 
 FILE = "benchmarks.json"
 FORMS = "convolution"
-UNITS = {"ms": "ms", "mib": "MiB"}
+UNITS = {"ms": "ms", "mib": "MiB", "percent": "%"}
 HEAD = ("benchmark", "what", "device", "ours", "peer", "the peer's", "ratio")
 NOTHING = "No results are there yet: each command above adds its own."
 
