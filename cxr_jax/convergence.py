@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -132,6 +133,7 @@ def recorded(*folders: Path) -> dict[str, Any]:
     }
 
 
+@jax.jit
 def _relative_error(images: Any, cycle: Any) -> Float[Array, ""]:
     """Return the mean distance of images in [0, 1] from what came back, in that of the images from their means."""
     deviation = jnp.abs(images - images.mean(axis=(1, 2, 3), keepdims=True)).mean()

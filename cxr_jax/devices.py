@@ -6,6 +6,7 @@ data, and the first alone writes.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
@@ -139,9 +140,11 @@ def _place(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(place, tree)
 
 
+@jax.jit  # one program: a device takes only so many ahead of time
 def _stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
+@partial(jax.jit, static_argnums=1)
 def _unstack(tree: Any, count: int) -> list[Any]:
     return [jax.tree.map(lambda leaf, place=place: leaf[place], tree) for place in range(count)]

@@ -1,11 +1,13 @@
 """Overlap of binary masks, one value an image."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 Masks = Bool[Array, "b h w 1"]
 
 
+@jax.jit
 def jaccard(predicted: Masks, truth: Masks) -> Float[Array, " b"]:
     """Intersection over union of the foreground, in percent; 100 where both masks are empty."""
     intersection = (predicted & truth).sum(axis=(1, 2, 3))
@@ -13,6 +15,7 @@ def jaccard(predicted: Masks, truth: Masks) -> Float[Array, " b"]:
     return 100.0 * jnp.where(union > 0, intersection / jnp.maximum(union, 1), 1.0)
 
 
+@jax.jit
 def dice(predicted: Masks, truth: Masks) -> Float[Array, " b"]:
     """Dice coefficient (F1 score) of the foreground, in percent; 100 where both masks are empty."""
     overlap = jaccard(predicted, truth) / 100.0
