@@ -1,4 +1,4 @@
-"""A folder of radiographs, as a hospital may have it, for tests."""
+"""Folders of radiographs, as a hospital may have them, for tests: drawn by hand, or of phantoms."""
 
 from pathlib import Path
 
@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr_jax.data import radiographs
 from tfds_builders.radiograph_folder import folder as folders
 from tfds_builders.radiograph_folder.folder import FolderError
 
 STEMS = [f"patient_{number:02}" for number in range(6)]
-LEFT, RIGHT = "masks/left_lung", "masks/right_lung"
+LUNGS = ("left_lung", "right_lung")
+LEFT, RIGHT = (f"masks/{lung}" for lung in LUNGS)
 
 
 def make(root: Path) -> Path:
@@ -50,3 +52,26 @@ def assert_refused(root, *messages):
         assert message in str(caught.value)
     assert f"{len(messages)} fault" in str(caught.value)
     assert "Expected is a folder like this" in str(caught.value)
+
+
+def of_phantoms(
+    folder: Path,
+    tfds_dir: str,
+    count: int = 20,
+    masks: tuple[str, ...] = (),
+    patients: int = 0,
+    unmasked: range = range(0),
+) -> Path:
+    """Fill a folder with images of phantom scanner b, on demand with masks (but of the `unmasked`) and patients."""
+    rows = radiographs.prepare("phantom/b", tfds_dir, None).as_data_source(split="train")
+    for index in range(count):
+        row = rows[index]
+        parts = () if index in unmasked else masks
+        for name, part, factor in (("images", "image", 1), *((f"masks/{mask}", mask, 255) for mask in parts)):
+            path = folder / name / f"{row['id'].decode()}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(row[part][..., 0] * np.uint8(factor)).save(path)
+    if patients:
+        lines = [f"{path.name},{index % patients}" for index, path in enumerate(sorted(folder.glob("images/*")))]
+        (folder / "patients.csv").write_text("\n".join(["image,patient", *lines]))
+    return folder

@@ -26,7 +26,7 @@ from cxr_jax import (
 )
 from cxr_jax import results as results_module
 from cxr_jax.data import radiographs, splits, stream
-from tests import tiny
+from tests import hospitals, tiny
 from tfds_builders import squares
 
 
@@ -365,7 +365,7 @@ def test_every_translator_carries_a_run_through(tmp_path, tfds_dir, name):
 
 @pytest.fixture
 def hospital(tmp_path, tfds_dir):
-    return tiny.hospital(tmp_path / "hospital", tfds_dir)
+    return hospitals.of_phantoms(tmp_path / "hospital", tfds_dir)
 
 
 def folder_experiment(folder, **changes):
@@ -373,7 +373,7 @@ def folder_experiment(folder, **changes):
 
 
 def test_a_folder_is_split_by_patient(tmp_path, tfds_dir):
-    folder = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS, patients=7)
+    folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, patients=7)
     for fold in range(5):
         data = datasets.load(folder_experiment(folder, fold=fold, label_frac=0.2), tfds_dir, None)
         split, whose = data.target_split, np.array(data.target.patients)
@@ -387,16 +387,16 @@ def test_a_workdir_whose_folder_has_changed_is_refused(hospital, tmp_path, tfds_
     run = runs.Run(folder_experiment(hospital), tmp_path / "run")
     runs.claim(run, datasets.load(run.experiment, tfds_dir, None))
     runs.claim(run, datasets.load(run.experiment, tfds_dir, None))
-    tiny.hospital(hospital, tfds_dir, masks=tiny.LUNGS)  # without labels, they play no part
+    hospitals.of_phantoms(hospital, tfds_dir, masks=hospitals.LUNGS)  # without labels, they play no part
     runs.claim(run, datasets.load(run.experiment, tfds_dir, None))
-    tiny.hospital(hospital, tfds_dir, count=21, masks=tiny.LUNGS)
+    hospitals.of_phantoms(hospital, tfds_dir, count=21, masks=hospitals.LUNGS)
     with pytest.raises(runs.WorkdirError, match=r"run was begun with other images, .* config\.target_dir '.*' holds"):
         experiment.train(run.experiment, run.workdir, tfds_dir, None)
     assert not (run.workdir / "pretraining").exists()
 
 
 def test_labels_that_changed_are_another_matter_where_they_teach(hospital, tmp_path, tfds_dir):
-    tiny.hospital(hospital, tfds_dir, masks=tiny.LUNGS)
+    hospitals.of_phantoms(hospital, tfds_dir, masks=hospitals.LUNGS)
     run = runs.Run(folder_experiment(hospital, label_frac=0.5), tmp_path / "run")
     runs.claim(run, datasets.load(run.experiment, tfds_dir, None))
     for path in hospital.glob("masks/left_lung/*"):
@@ -419,7 +419,7 @@ def test_a_folder_without_masks_is_no_source(hospital, tmp_path, tfds_dir):
 
 
 def test_a_share_of_the_labels_is_one_of_those_that_are_there(tmp_path, tfds_dir):
-    folder = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS, unmasked=range(0, 20, 3))
+    folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, unmasked=range(0, 20, 3))
     data = datasets.load(folder_experiment(folder, label_frac=1.0), tfds_dir, None)
     split, having = data.target_split, data.target.has_mask
     assert having.sum() == 13
@@ -429,13 +429,13 @@ def test_a_share_of_the_labels_is_one_of_those_that_are_there(tmp_path, tfds_dir
     fewer = datasets.load(folder_experiment(folder, label_frac=0.4), tfds_dir, None).labelled
     assert fewer.sum() == round(0.4 * data.labelled.sum())
     assert not (fewer & ~data.labelled).any()
-    whole = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS)
+    whole = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS)
     for part, other in zip(datasets.load(folder_experiment(whole), tfds_dir, None).target_split, split, strict=True):
         np.testing.assert_array_equal(part, other)
 
 
 def test_labels_alone_choose_the_epoch_of_self_training_where_there_are_some(tmp_path, tfds_dir, monkeypatch):
-    folder = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS, unmasked=range(0, 20, 3))
+    folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, unmasked=range(0, 20, 3))
     setting = folder_experiment(folder, method="self_training", label_frac=1.0)
     data, jobs = datasets.load(setting, tfds_dir, None), []
     monkeypatch.setattr(segmentation, "self_train", jobs.extend)
@@ -451,7 +451,7 @@ def test_labels_alone_choose_the_epoch_of_self_training_where_there_are_some(tmp
 
 
 def test_labels_must_train_and_choose_the_epoch(tmp_path, tfds_dir):
-    folder = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS, unmasked=range(1, 20))
+    folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, unmasked=range(1, 20))
     with pytest.raises(config.ConfigError, match=r"images that (train|choose the epoch), found none; draw some"):
         datasets.load(folder_experiment(folder, label_frac=1.0), tfds_dir, None)
     with pytest.raises(config.ConfigError, match=r"expected masks for lungs of at least 5 images, .*found 1"):
@@ -461,7 +461,7 @@ def test_labels_must_train_and_choose_the_epoch(tmp_path, tfds_dir):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["transfer", "fine_tuning"])
 def test_labels_of_some_images_teach_and_test(tmp_path, tfds_dir, method):
-    folder = tiny.hospital(tmp_path / "some", tfds_dir, masks=tiny.LUNGS, unmasked=range(0, 20, 3))
+    folder = hospitals.of_phantoms(tmp_path / "some", tfds_dir, masks=hospitals.LUNGS, unmasked=range(0, 20, 3))
     some = folder_experiment(folder, label_frac=1.0, method=method)
     data = datasets.load(some, tfds_dir, None)
     results = experiment.train(some, tmp_path / "run", tfds_dir, None)
@@ -473,7 +473,7 @@ def test_labels_of_some_images_teach_and_test(tmp_path, tfds_dir, method):
 
 @pytest.mark.slow
 def test_a_handful_of_images_is_enough_to_run(tmp_path, tfds_dir):
-    folder = tiny.hospital(tmp_path / "few", tfds_dir, count=5, masks=tiny.LUNGS)
+    folder = hospitals.of_phantoms(tmp_path / "few", tfds_dir, count=5, masks=hospitals.LUNGS)
     both = {"source": "radiograph_folder", "source_dir": str(folder)}
     results = experiment.train(folder_experiment(folder, label_frac=1.0, **both), tmp_path / "run", tfds_dir, None)
     assert len(results["test"]["transfer"]["jaccard"]["per_image"]) == 1

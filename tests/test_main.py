@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import tiny
+from tests import hospitals
 
 ROOT = Path(__file__).parent.parent
 
@@ -112,7 +112,7 @@ def test_a_killed_process_continues_and_ends_as_if_it_had_not_been(tmp_path, tfd
 
 @pytest.mark.slow
 def test_a_hospital_without_labels_gets_masks_and_later_scores(tmp_path, tfds_dir):
-    folder = tiny.hospital(tmp_path / "hospital", tfds_dir, patients=10)
+    folder = hospitals.of_phantoms(tmp_path / "hospital", tfds_dir, patients=10)
     words = ["--config=configs/transfer.py:phantom", "--config.image_size=32", "--config.segmenter.depth=2"]
     words += ["--config.pretraining.epochs=2", "--config.transfer.warmup_epochs=1", "--config.transfer.epochs=1"]
     words += ["--config.target=radiograph_folder", f"--config.target_dir={folder}", f"--workdir={tmp_path / 'run'}"]
@@ -124,7 +124,7 @@ def test_a_hospital_without_labels_gets_masks_and_later_scores(tmp_path, tfds_di
     assert (tmp_path / "run/overlays/transfer.png").exists()
     refused = run(*words, "--config.label_frac=0.5")
     assert "belongs to another config" in refused.stdout + refused.stderr
-    tiny.hospital(folder, tfds_dir, masks=tiny.LUNGS, patients=10)
+    hospitals.of_phantoms(folder, tfds_dir, masks=hospitals.LUNGS, patients=10)
     again = run(*words, "--mode=evaluate")
     assert again.returncode == 0, again.stderr
     test = json.loads((tmp_path / "run/results.json").read_text())["test"]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cxr_jax.data import radiographs, splits
-from tests import tiny
+from tests import hospitals
 from tfds_builders.radiograph_folder import folder as folders
 
 
@@ -123,7 +123,7 @@ def test_nothing_in_the_manual_directory(tmp_path, name):
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory, tfds_dir):
     """Return a folder with images of scanner b, 128x128, masks of both lungs, and two images a patient."""
-    return tiny.hospital(tmp_path_factory.mktemp("hospital"), tfds_dir, masks=tiny.LUNGS, patients=10)
+    return hospitals.of_phantoms(tmp_path_factory.mktemp("hospital"), tfds_dir, masks=hospitals.LUNGS, patients=10)
 
 
 def load_folder(folder, tfds_dir, task="lungs"):
@@ -169,7 +169,7 @@ def test_one_mask_of_both_lungs_does_as_well(hospital, tmp_path, tfds_dir):
     shutil.copytree(hospital / "images", tmp_path / "images")
     (tmp_path / "masks/lungs").mkdir(parents=True)
     for path in hospital.glob("images/*"):
-        left, right = (np.asarray(Image.open(hospital / "masks" / side / path.name)) for side in tiny.LUNGS)
+        left, right = (np.asarray(Image.open(hospital / "masks" / side / path.name)) for side in hospitals.LUNGS)
         Image.fromarray(left | right).save(tmp_path / "masks/lungs" / path.name)
     one, two = load_folder(tmp_path, tfds_dir), load_folder(hospital, tfds_dir)
     np.testing.assert_array_equal(one.masks, two.masks)
@@ -178,7 +178,7 @@ def test_one_mask_of_both_lungs_does_as_well(hospital, tmp_path, tfds_dir):
 
 def test_tasks_and_features():
     features = ("left_lung", "right_lung", "heart", "clavicles", "left_clavicle")
-    assert radiographs.structures_of("lungs", features) == tiny.LUNGS
+    assert radiographs.structures_of("lungs", features) == hospitals.LUNGS
     assert radiographs.structures_of("heart", features) == ("heart",)
     assert radiographs.structures_of("clavicles", features) == ("clavicles",)
     assert radiographs.structures_of("clavicles", features[:3]) == ()

@@ -8,7 +8,7 @@ import pytest
 
 from cxr_jax import config, datasets, experiment
 from cxr_jax.data import large, radiographs, splits, stream
-from tests import tiny
+from tests import hospitals, tiny
 
 HELD, FEW = 40, 7  # of the 160 phantoms in memory; images in a chunk
 
@@ -82,7 +82,7 @@ def test_which_images_are_held_does_not_depend_on_seed_or_fold(data, tfds_dir):
 
 
 def test_nobody_is_on_both_sides(tmp_path, tfds_dir):
-    folder = tiny.hospital(tmp_path, tfds_dir, masks=tiny.LUNGS, patients=9)
+    folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, patients=9)
     whose = dict(line.split(",") for line in (folder / "patients.csv").read_text().splitlines()[1:])
     some = {"target": "radiograph_folder", "target_dir": str(folder), "target_in_memory": 12}
     for fold in range(splits.FOLDS):
@@ -125,7 +125,7 @@ def test_labels_do_not_stream(tmp_path, tfds_dir):
 
 
 def test_too_few_patients_in_memory(tmp_path, tfds_dir):
-    folder = tiny.hospital(tmp_path, tfds_dir, patients=5)  # of four images each
+    folder = hospitals.of_phantoms(tmp_path, tfds_dir, patients=5)  # of four images each
     wrong = tiny.experiment(target="radiograph_folder", target_dir=str(folder), target_in_memory=12)
     with pytest.raises(config.ConfigError, match=r"target_in_memory is 12: .* at least 5 patients .* for 3; raise it"):
         datasets.load(wrong, tfds_dir, None)
