@@ -1,11 +1,13 @@
 """The loop that every stage of training shares: epochs, validation, log, checkpoints, resuming, several members.
 
 The device does not wait for the host: what an epoch leaves is judged by programs that are sent off behind it, and
-written down while the next epoch runs.
+written down while the next epoch runs. Checkpoints of the latest epoch and of the best are written every half minute.
 """
 
+import contextlib
 import functools
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +18,11 @@ import jax.numpy as jnp
 from tqdm import tqdm
 
 from cxr_jax import devices
-from cxr_jax.checkpoints import Checkpoints, saved_epochs
+from cxr_jax.checkpoints import Checkpoints, saved_epochs, to_host
 from cxr_jax.journal import Journal
 
 PICTURES_EVERY = 10  # epochs, and of the first and the last
+CHECKPOINT_EVERY = 30.0  # seconds, and after the last epoch: writing one may take longer than a short epoch
 
 Later = Callable[[], Mapping[str, Any]]  # waits for what was sent off to the device, and returns what came of it
 
@@ -97,9 +100,11 @@ def attempt(stage: Stage, members: Sequence[Member]) -> list[Trained | TrainingD
     """
     epoch_of = functools.cache(functools.partial(devices.epoch_of, stage.iteration, stage.steps, stage.batch_size))
     runs, failures, left = [], {}, []
-    try:
+    with contextlib.ExitStack() as opened:  # all are closed, whatever happens to one
+        opened.callback(devices.wait_for_all, stage.name)
         for member in members:
             runs.append(_Run(stage, member))
+            opened.callback(runs[-1].close)
         done, quiet = sum(run.epoch for run in runs), not devices.is_primary()
         with tqdm(
             total=stage.epochs * len(runs), initial=done, desc=stage.name, unit="epoch", disable=quiet
@@ -118,10 +123,6 @@ def attempt(stage: Stage, members: Sequence[Member]) -> list[Trained | TrainingD
                     break
                 left = [(run, run.take(*after)) for run, after in advanced if run not in failures]
         return [failures.get(run) or run.trained() for run in runs]
-    finally:
-        for run in runs:
-            run.close()
-        devices.wait_for_all(stage.name)
 
 
 class _Outcome(NamedTuple):
@@ -135,6 +136,15 @@ class _Outcome(NamedTuple):
     pictures: Later | None
 
 
+class _Kept(NamedTuple):
+    """What a checkpoint of an epoch will hold."""
+
+    epoch: int
+    model: Any
+    state: Any
+    score: float
+
+
 class _Run:
     """A member on its way through a stage: its epoch, its state and what it leaves on disk."""
 
@@ -146,6 +156,8 @@ class _Run:
         self.epoch, self.state = self.checkpoints.resume(member.state)
         self.model_shape = jax.eval_shape(member.deploy, self.state)
         self.journal = Journal(directory, self.epoch)
+        self.unsaved: list[_Kept] = []
+        self.saved_at = time.monotonic()
         if member.start_counts and not saved_epochs(directory / "checkpoints"):
             self.keep(self._judged(0, {}))
 
@@ -167,7 +179,7 @@ class _Run:
         return _Outcome(epoch, state, model, metrics, self.member.validate(model), pictures)
 
     def keep(self, outcome: _Outcome) -> dict[str, float]:
-        """Wait for what an epoch left and write it down; return all its scalars.
+        """Wait for what an epoch left, write it down, and save it if it is time; return all its scalars.
 
         Raises `TrainingDiverged`, and writes nothing, if its losses are not finite.
         """
@@ -177,18 +189,37 @@ class _Run:
         if outcome.pictures is not None:
             self.journal.pictures(outcome.epoch, outcome.pictures())
         score = values.get("score", float(outcome.epoch))
-        self.checkpoints.save(outcome.epoch, outcome.model, outcome.state, score)
+        self.unsaved = [*self._contender(), _Kept(outcome.epoch, outcome.model, outcome.state, score)]
+        together = jax.process_count() > 1  # processes save together, and their clocks differ
+        if together or outcome.epoch == self.stage.epochs or time.monotonic() > self.saved_at + CHECKPOINT_EVERY:
+            self.save()
         return values
+
+    def _contender(self) -> list[_Kept]:
+        """Return the best of what is not saved yet, which leaves the device when it is no longer the latest."""
+        if not self.unsaved:
+            return []
+        best = max(self.unsaved, key=lambda kept: (kept.score, kept.epoch))
+        latest = best is self.unsaved[-1]
+        return [best._replace(model=to_host(best.model), state=to_host(best.state)) if latest else best]
+
+    def save(self) -> None:
+        """Write checkpoints of the latest epoch, and of the best since the last ones."""
+        unsaved, self.unsaved = self.unsaved, []
+        for kept in unsaved:
+            self.checkpoints.save(kept.epoch, kept.model, kept.state, kept.score)
+        self.saved_at = time.monotonic()
 
     def trained(self) -> Trained:
         """Return the outcome."""
         return Trained(*self.checkpoints.best(self.model_shape), self.state)
 
     def close(self) -> None:
-        """Wait until everything is on disk."""
+        """Save what is not yet saved, and wait until everything is on disk."""
         if isinstance(self.member.data, Changing):
             self.member.data.close()
         self.journal.close()
+        self.save()
         self.checkpoints.close()
 
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import journal, platform
+from cxr_jax import journal, platform, training
+from cxr_jax.checkpoints import saved_epochs
 from cxr_jax.training import Member, Stage, TrainingDiverged, train
 
 
@@ -109,6 +110,39 @@ def test_an_epoch_is_written_down_while_the_next_one_runs(tmp_path):
         *("sent 3", "written 2", "judged 3"),
         "written 3",
     ]
+
+
+def test_short_epochs_leave_the_latest_checkpoint_and_the_best(tmp_path, monkeypatch):
+    ended = []
+    for every in (0.0, 1e9):
+        monkeypatch.setattr(training, "CHECKPOINT_EVERY", every)
+        workdir = tmp_path / str(every)
+        ended += train(stage(7), [member(workdir)])
+        assert saved_epochs(workdir / "toy" / "checkpoints") == sorted(
+            {ended[-1].epoch, 7, *([6] if not every else ())}
+        )
+    assert ended[0].epoch == ended[1].epoch < 7
+    assert float(ended[0].model) == float(ended[1].model)
+
+
+def test_an_epoch_that_is_written_down_is_saved_when_training_is_broken_off(tmp_path):
+    class Stopped(Tides):
+        def of_epoch(self, epoch):
+            if epoch == stop:
+                raise KeyboardInterrupt
+            return super().of_epoch(epoch)
+
+    stop = None
+    (whole,) = train(stage(7), [replace(member(tmp_path / "whole"), data=Stopped())])
+    for stop in (2, 5, 6):
+        with pytest.raises(KeyboardInterrupt):
+            train(stage(7), [replace(member(tmp_path / "parts"), data=Stopped())])
+        assert max(saved_epochs(tmp_path / "parts" / "toy" / "checkpoints")) == len(log(tmp_path / "parts")) == stop - 1
+    stop = None
+    (parts,) = train(stage(7), [replace(member(tmp_path / "parts"), data=Stopped())])
+    assert (parts.epoch, float(parts.model)) == (whole.epoch, float(whole.model))
+    assert float(parts.state["value"]) == float(whole.state["value"])
+    assert log(tmp_path / "parts") == log(tmp_path / "whole")
 
 
 def test_a_finished_stage_is_not_run_again(tmp_path):
