@@ -1,7 +1,8 @@
 """The loop that every stage of training shares: epochs, validation, log, checkpoints, resuming, several members.
 
 The device does not wait for the host: what an epoch leaves is judged by programs that are sent off behind it, and
-written down while the next epoch runs. Checkpoints of the latest epoch and of the best are written every half minute.
+written down while the next epoch runs. Where epochs are short, not each has a checkpoint: the latest and the best have
+one every half minute.
 """
 
 import contextlib
