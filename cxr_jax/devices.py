@@ -27,7 +27,7 @@ Epoch = Callable[[Sequence[Any], Sequence[Any]], list[tuple[Any, Any]]]
 def epoch_of(iteration: Iteration, steps: int, batch_size: int, members: int) -> Epoch:
     """Return `epoch(states, data)`: `steps` iterations of each member, each with its next state and mean metrics.
 
-    Members must have states and data of the same shapes; states may be donated. On one device they advance over a
+    Members must have states and data of the same shapes; the states stay as they are. On one device they advance over a
     leading axis of one program. On several, each device takes a share of the members, and where there are more devices
     than members, of each batch (those that `shard_batch` was applied to): XLA adds up the gradients.
     """
@@ -95,7 +95,7 @@ def _on_one_device(iteration: Iteration, steps: int, members: int) -> Epoch:
 
     def epoch(states: Sequence[Any], data: Sequence[Any]) -> list[tuple[Any, Any]]:
         if members == 1:
-            return [run(states[0], data[0])]
+            return [run(_copy(states[0]), data[0])]  # the memory of what it is given becomes that of the next state
         return _unstack(run(_stack(states), _stack(data)), members)
 
     return epoch
@@ -140,7 +140,12 @@ def _place(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(place, tree)
 
 
-@jax.jit  # one program: a device takes only so many ahead of time
+_copy = jax.jit(
+    lambda tree: jax.tree.map(jnp.copy, tree)
+)  # these are single programs: a device takes only so many ahead
+
+
+@jax.jit
 def _stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 

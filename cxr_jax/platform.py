@@ -47,8 +47,13 @@ def device_name() -> str:
     about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     told = dict(re.findall(r"^(model name|flags)\s*: (.*)$", about, re.MULTILINE))
     vectors = [name for name in _VECTORS if name in told.get("flags", "").split()]
-    parts = [told.get("model name", platform.machine()), *vectors[:1], f"{os.cpu_count()} cores"]
+    parts = [told.get("model name", platform.machine()), *vectors[:1], f"{_cores()} cores"]
     return ", ".join([*parts, *([f"as {count} devices"] if count > 1 else [])])
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def epoch_runner(iteration: Callable[[Any, Any], tuple[Any, Any]], steps: int) -> Callable[[Any, Any], tuple]:

@@ -2,7 +2,7 @@
 
 The device does not wait for the host: what an epoch leaves is judged by programs that are sent off behind it, and
 written down while the next epoch runs. Where epochs are short, not each has a checkpoint: the latest and the best have
-one every half minute.
+one every half minute. Several processes do wait for each other, and save after each epoch.
 """
 
 import contextlib
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 from tqdm import tqdm
 
 from cxr_jax import devices
@@ -111,15 +110,17 @@ def attempt(stage: Stage, members: Sequence[Member]) -> list[Trained | TrainingD
             total=stage.epochs * len(runs), initial=done, desc=stage.name, unit="epoch", disable=quiet
         ) as progress:
             while True:
-                advanced = _advance([run for run in runs if run not in failures], epoch_of)
-                for run, outcome in left:
-                    try:
-                        values = run.keep(outcome)
-                    except TrainingDiverged as error:
-                        failures.setdefault(run, error)
-                        continue
-                    progress.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
-                    progress.update()
+                try:
+                    advanced = _advance([run for run in runs if run not in failures], epoch_of)
+                finally:  # what was sent off before is kept, whatever becomes of this
+                    for run, outcome in left:
+                        try:
+                            values = run.keep(outcome)
+                        except TrainingDiverged as error:
+                            failures[run] = error
+                            continue
+                        progress.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+                        progress.update()
                 if not advanced:
                     break
                 left = [(run, run.take(*after)) for run, after in advanced if run not in failures]
@@ -130,7 +131,7 @@ class _Outcome(NamedTuple):
     """What an epoch left, some of it still to come from the device."""
 
     epoch: int
-    state: Any  # a copy: the next epoch takes the memory of the state itself
+    state: Any
     model: Any
     metrics: Mapping[str, jax.Array]
     validation: Later
@@ -140,10 +141,14 @@ class _Outcome(NamedTuple):
 class _Kept(NamedTuple):
     """What a checkpoint of an epoch will hold."""
 
+    score: float
     epoch: int
     model: Any
     state: Any
-    score: float
+
+    def rank(self) -> tuple[float, int]:
+        """Return what decides which is the best: the latest of equals."""
+        return self.score, self.epoch
 
 
 class _Run:
@@ -158,9 +163,11 @@ class _Run:
         self.model_shape = jax.eval_shape(member.deploy, self.state)
         self.journal = Journal(directory, self.epoch)
         self.unsaved: list[_Kept] = []
+        self.best = (-math.inf, 0)  # rank of what this process has saved
         self.saved_at = time.monotonic()
         if member.start_counts and not saved_epochs(directory / "checkpoints"):
             self.keep(self._judged(0, {}))
+            self.save()
 
     def data(self) -> Any:
         """Return the data of the epoch that comes next."""
@@ -173,11 +180,10 @@ class _Run:
         return self._judged(self.epoch, metrics)
 
     def _judged(self, epoch: int, metrics: Mapping[str, jax.Array]) -> _Outcome:
-        state = _copy(self.state)
-        model = self.member.deploy(state)
+        model = self.member.deploy(self.state)
         drawn = epoch and (epoch in (1, self.stage.epochs) or epoch % PICTURES_EVERY == 0)
         pictures = self.member.pictures(model) if drawn else None
-        return _Outcome(epoch, state, model, metrics, self.member.validate(model), pictures)
+        return _Outcome(epoch, self.state, model, metrics, self.member.validate(model), pictures)
 
     def keep(self, outcome: _Outcome) -> dict[str, float]:
         """Wait for what an epoch left, write it down, and save it if it is time; return all its scalars.
@@ -189,26 +195,29 @@ class _Run:
         self.journal.scalars(outcome.epoch, values)
         if outcome.pictures is not None:
             self.journal.pictures(outcome.epoch, outcome.pictures())
-        score = values.get("score", float(outcome.epoch))
-        self.unsaved = [*self._contender(), _Kept(outcome.epoch, outcome.model, outcome.state, score)]
+        kept = _Kept(values.get("score", float(outcome.epoch)), outcome.epoch, outcome.model, outcome.state)
+        self.unsaved = [*self._contender(kept), kept]
         together = jax.process_count() > 1  # processes save together, and their clocks differ
-        if together or outcome.epoch == self.stage.epochs or time.monotonic() > self.saved_at + CHECKPOINT_EVERY:
+        if together or kept.epoch == self.stage.epochs or time.monotonic() > self.saved_at + CHECKPOINT_EVERY:
             self.save()
         return values
 
-    def _contender(self) -> list[_Kept]:
-        """Return the best of what is not saved yet, which leaves the device when it is no longer the latest."""
+    def _contender(self, latest: _Kept) -> list[_Kept]:
+        """Return the best of what is not saved yet where it is better than the latest; it leaves the device."""
         if not self.unsaved:
             return []
-        best = max(self.unsaved, key=lambda kept: (kept.score, kept.epoch))
-        latest = best is self.unsaved[-1]
-        return [best._replace(model=to_host(best.model), state=to_host(best.state)) if latest else best]
+        best = max(self.unsaved, key=_Kept.rank)
+        if best.rank() < max(latest.rank(), self.best):
+            return []
+        on_device = best is self.unsaved[-1]
+        return [best._replace(model=to_host(best.model), state=to_host(best.state)) if on_device else best]
 
     def save(self) -> None:
-        """Write checkpoints of the latest epoch, and of the best since the last ones."""
+        """Write checkpoints of the latest epoch, and of a better one since the last."""
         unsaved, self.unsaved = self.unsaved, []
         for kept in unsaved:
             self.checkpoints.save(kept.epoch, kept.model, kept.state, kept.score)
+            self.best = max(self.best, kept.rank())
         self.saved_at = time.monotonic()
 
     def trained(self) -> Trained:
@@ -220,8 +229,10 @@ class _Run:
         if isinstance(self.member.data, Changing):
             self.member.data.close()
         self.journal.close()
-        self.save()
-        self.checkpoints.close()
+        try:
+            self.save()
+        finally:
+            self.checkpoints.close()
 
 
 def _advance(runs: Sequence[_Run], epoch_of: Callable[[int], devices.Epoch]) -> list[tuple[_Run, tuple[Any, Any]]]:
@@ -233,9 +244,6 @@ def _advance(runs: Sequence[_Run], epoch_of: Callable[[int], devices.Epoch]) -> 
     return list(
         zip(group, epoch_of(len(group))([run.state for run in group], [run.data() for run in group]), strict=True)
     )
-
-
-_copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))  # one program: a device takes only so many ahead of time
 
 
 def _finite(stage: str, epoch: int, metrics: Mapping[str, Any], workdir: Path) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 from configs import best, segmentation, table1, table2, transfer
 from cxr_jax import config
 
-PRESETS = ["", "small", "small_augmented", "phantom"]
+PRESETS = ["", "small", "small_augmented", "phantom", "phantom_augmented"]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -24,7 +24,8 @@ def test_the_best_is_a_transfer_that_equalises_tones_and_needs_no_label(preset):
     experiment = config.parse(best.get_config(preset))
     assert (experiment.method, experiment.tones, experiment.label_frac) == ("transfer", "equalised", 0.0)
     assert experiment.test_time_augmentation
-    assert preset == "phantom" or experiment.trains_itself
+    assert experiment.trains_itself
+    assert experiment.augmentation.moves
     with pytest.raises(ValueError, match=r"unknown preset 'tiny': expected one of small, phantom, or none"):
         best.get_config("tiny")
 

@@ -32,9 +32,11 @@ from tfds_builders import squares
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tfds_dir):
-    """Return work directory and results of an uninterrupted run."""
+    """Return work directory and results of an uninterrupted run, which has saved each epoch."""
     workdir = tmp_path_factory.mktemp("run")
-    return workdir, experiment.train(tiny.experiment(), workdir, tfds_dir, None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training, "CHECKPOINT_EVERY", 0.0)
+        return workdir, experiment.train(tiny.experiment(), workdir, tfds_dir, None)
 
 
 def test_results_name_what_made_them(finished):
@@ -102,6 +104,7 @@ def test_everything_a_person_looks_at_is_there(finished):
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path, tfds_dir, monkeypatch):
     workdir, results = finished
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 0.0)
     save = checkpoints.Checkpoints.save
     for stage, epoch in (("pretraining", 1), ("warmup", 1), ("transfer", 1), ("self_training", 1)):
 
@@ -510,6 +513,7 @@ def test_a_transfer_streams_trains_and_tests(streamed):
 
 def test_an_interrupted_run_goes_on_with_the_same_images(streamed, tmp_path, tfds_dir, monkeypatch):
     workdir, results, _ = streamed
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 0.0)
     save = checkpoints.Checkpoints.save
     for stage in ("warmup", "transfer"):
 

@@ -83,6 +83,14 @@ def test_phantom_transfer_mends_what_the_other_scanner_breaks(tmp_path, tfds_dir
     assert jaccard["transfer"] > jaccard["source_only"] + 15
 
 
+SAVES_EACH_EPOCH = """
+import runpy
+from cxr_jax import training
+training.CHECKPOINT_EVERY = 0.0
+runpy.run_path("main.py", run_name="__main__")
+"""
+
+
 @pytest.mark.slow
 def test_a_killed_process_continues_and_ends_as_if_it_had_not_been(tmp_path, tfds_dir):
     small = ["--config=configs/transfer.py:phantom", "--config.image_size=32", "--config.segmenter.depth=2"]
@@ -93,7 +101,7 @@ def test_a_killed_process_continues_and_ends_as_if_it_had_not_been(tmp_path, tfd
     assert whole.returncode == 0, whole.stderr
     for after in (8, 16, 24):
         process = subprocess.Popen(
-            [sys.executable, "main.py", *small, f"--workdir={tmp_path / 'parts'}"],
+            [sys.executable, "-c", SAVES_EACH_EPOCH, *small, f"--workdir={tmp_path / 'parts'}"],
             cwd=ROOT,
             env=os.environ | cache,
             stdout=subprocess.DEVNULL,

@@ -134,10 +134,10 @@ def test_an_epoch_that_is_written_down_is_saved_when_training_is_broken_off(tmp_
 
     stop = None
     (whole,) = train(stage(7), [replace(member(tmp_path / "whole"), data=Stopped())])
-    for stop in (2, 5, 6):
+    for stop in (2, 3, 6):
         with pytest.raises(KeyboardInterrupt):
             train(stage(7), [replace(member(tmp_path / "parts"), data=Stopped())])
-        assert max(saved_epochs(tmp_path / "parts" / "toy" / "checkpoints")) == len(log(tmp_path / "parts")) == stop - 1
+        assert max(saved_epochs(tmp_path / "parts" / "toy" / "checkpoints")) == len(log(tmp_path / "parts")) == stop
     stop = None
     (parts,) = train(stage(7), [replace(member(tmp_path / "parts"), data=Stopped())])
     assert (parts.epoch, float(parts.model)) == (whole.epoch, float(whole.model))
@@ -172,6 +172,16 @@ def test_a_start_that_counts_is_a_candidate_whenever_training_stops(tmp_path):
     assert [row["epoch"] for row in log(tmp_path / "best")] == [0, 1, 2, 3]
     (trained,) = train(stage(3), [replace(counts, workdir=tmp_path / "other", start_counts=False)])
     assert trained.epoch > 0
+
+
+def test_a_start_that_counts_is_saved_before_training_begins(tmp_path):
+    counts = replace(member(tmp_path), start_counts=True)
+    for _ in range(2):  # what a killed process leaves, and what the next one makes of it
+        run = training._Run(stage(3), counts)
+        run.checkpoints.wait()
+        run.journal.close()
+    assert saved_epochs(tmp_path / "toy" / "checkpoints") == [0]
+    assert [row["epoch"] for row in log(tmp_path)] == [0]
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
