@@ -24,7 +24,9 @@ from cxr_jax.journal import Journal
 PICTURES_EVERY = 10  # epochs, and of the first and the last
 CHECKPOINT_EVERY = 30.0  # seconds, and after the last epoch: writing one may take longer than a short epoch
 
-Later = Callable[[], Mapping[str, Any]]  # waits for what was sent off to the device, and returns what came of it
+# Waits for what was sent off to the device, and returns what came of it. It sends off nothing itself, as `np.mean` of a
+# JAX array does: that would queue behind the next epoch.
+Later = Callable[[], Mapping[str, Any]]
 
 
 class TrainingDiverged(RuntimeError):
