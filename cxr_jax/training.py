@@ -243,9 +243,8 @@ def _advance(runs: Sequence[_Run], epoch_of: Callable[[int], devices.Epoch]) -> 
     group = [run for run in behind if run.epoch == min(run.epoch for run in behind)]
     if not group:
         return []
-    return list(
-        zip(group, epoch_of(len(group))([run.state for run in group], [run.data() for run in group]), strict=True)
-    )
+    advanced = epoch_of(len(group))([run.state for run in group], [run.data() for run in group])
+    return list(zip(group, advanced, strict=True))
 
 
 def _finite(stage: str, epoch: int, metrics: Mapping[str, Any], workdir: Path) -> dict[str, float]:
