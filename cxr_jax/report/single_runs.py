@@ -50,7 +50,7 @@ def add(name: str, workdir: Path, folder: Path) -> Path:
         )
     path = folder / f"{name}.json"
     if path.name in ROW_FILES:
-        raise ReportError(f"{path} is for the rows of a table: give the run another name")
+        raise ReportError(f"{path} is for the rows of a table: give the run another name, --add NAME=WORKDIR")
     results.write_json(path, {"name": name, **_read(source)})
     return path
 
