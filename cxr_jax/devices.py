@@ -140,9 +140,8 @@ def _place(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(place, tree)
 
 
-_copy = jax.jit(
-    lambda tree: jax.tree.map(jnp.copy, tree)
-)  # these are single programs: a device takes only so many ahead
+# Each of these is one program: a device takes only so many ahead of time.
+_copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
 
 
 @jax.jit

@@ -217,9 +217,8 @@ def _member(job: Job, state: steps.SegmenterState, predict: Callable, capacity: 
 
     def draw(variables: Any) -> Later:
         few = validation[np.arange(min(8, len(validation)))]
-        masks = evaluation.in_batches(partial(predict, variables), validation.images[: evaluation.BATCH_SIZE])[
-            : len(few)
-        ]
+        batch = validation.images[: evaluation.BATCH_SIZE]  # as large as one of `validate`, so compiled before
+        masks = evaluation.in_batches(partial(predict, variables), batch)[: len(few)]
         return lambda: {"validation": pictures.grid([pictures.outlined(few.images, masks, few.masks)])}
 
     return Member(
