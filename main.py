@@ -2,10 +2,8 @@
 
 from absl import app, flags, logging
 
-from cxr_jax import checkpoints, commands, config, exported, inputs, platform, prediction, processes, runs
-from cxr_jax.data.radiographs import DatasetError
-from cxr_jax.training import TrainingDiverged
-from tfds_builders.isolation import StartError
+from cxr_jax import commands, platform, processes
+from cxr_jax.errors import UserError
 
 MODE = flags.DEFINE_enum(
     "mode",
@@ -16,18 +14,6 @@ MODE = flags.DEFINE_enum(
 )
 for module in (commands, processes):
     flags.adopt_module_key_flags(module)  # so that --help shows their flags too
-
-USER_ERRORS = (
-    config.ConfigError,
-    runs.WorkdirError,
-    DatasetError,
-    checkpoints.CheckpointError,
-    TrainingDiverged,
-    inputs.InputError,
-    prediction.PredictionError,
-    StartError,
-    exported.ExportError,
-)
 
 
 def main(argv: list[str]) -> None:
@@ -40,7 +26,7 @@ def main(argv: list[str]) -> None:
     platform.use_compilation_cache()
     try:
         getattr(commands, MODE.value)()
-    except USER_ERRORS as error:
+    except UserError as error:
         raise app.UsageError(str(error)) from error
 
 

@@ -17,10 +17,12 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from cxr_jax.errors import UserError
+
 Tree = Any
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """A checkpoint that is missing, damaged or of another architecture, or one that could not be written."""
 
 

@@ -11,6 +11,7 @@ from jax import export
 
 from cxr_jax import files, inference, results
 from cxr_jax.data.radiographs import FRAME_LEVEL
+from cxr_jax.errors import UserError
 from tfds_builders.squares import STORED_SIDE
 
 SUFFIX = ".jax"
@@ -18,7 +19,7 @@ RANKS = "replace each pixel by its rank among the image's, equal ones by the mea
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
-class ExportError(ValueError):
+class ExportError(UserError):
     """Something that cannot be exported to where it was asked for; the message says what to do."""
 
 

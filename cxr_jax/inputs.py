@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_jax import reading
+from cxr_jax.errors import UserError
 from tfds_builders.radiograph_files import SUFFIXES
 from tfds_builders.radiograph_folder.folder import INDEX
 
 
-class InputError(ValueError):
+class InputError(UserError):
     """An input that predicting cannot start with; the message says what was expected and what to do."""
 
 

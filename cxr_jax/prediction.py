@@ -10,6 +10,7 @@ from absl import logging
 from tqdm import tqdm
 
 from cxr_jax import dicom_seg, files, inference, mask_files, measurements, reading
+from cxr_jax.errors import UserError
 from cxr_jax.inputs import Input, find
 from cxr_jax.isolation import IsolatedReader
 from tfds_builders.radiograph_files import Radiograph
@@ -30,7 +31,7 @@ Row = Mapping[str, object]
 Chunk = list[tuple[Input, Radiograph]]
 
 
-class PredictionError(ValueError):
+class PredictionError(UserError):
     """Something that predicting cannot start with; the message says what was expected and what to do."""
 
 

@@ -14,7 +14,10 @@ class ReadError(ValueError):
 
 
 def read(path: Path) -> Radiograph:
-    """Read a radiograph as `tfds_builders.radiograph_files.read` does, from a regular file; raise `ReadError`."""
+    """Read a radiograph as `tfds_builders.radiograph_files.read` does, from a regular file; raise `ReadError`.
+
+    A hostile file may crash its decoder, and this process: `cxr_jax.isolation.IsolatedReader` reads such in another.
+    """
     content = _content(path)
     try:
         file = File(str(path), len(content), lambda: content, "it is damaged, or of another kind")

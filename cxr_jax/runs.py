@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from cxr_jax import config, plans, results
 from cxr_jax.datasets import Data
+from cxr_jax.errors import UserError
 
 LEARNED_FROM = "data.json"
 LATER = ("adaptation", "self_training")  # sections of a config that concern no model others go on from
@@ -18,7 +19,7 @@ STAGES = {  # that lead to a method's outcome, where it has them
 }
 
 
-class WorkdirError(ValueError):
+class WorkdirError(UserError):
     """A work directory that belongs to another config, or to other images."""
 
 

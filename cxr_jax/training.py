@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from cxr_jax import devices
 from cxr_jax.checkpoints import Checkpoints, saved_epochs, to_host
+from cxr_jax.errors import UserError
 from cxr_jax.journal import Journal
 
 PICTURES_EVERY = 10  # epochs, and of the first and the last
@@ -29,7 +30,7 @@ CHECKPOINT_EVERY = 30.0  # seconds, and after the last epoch: writing one may ta
 Later = Callable[[], Mapping[str, Any]]
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(UserError):
     """A loss became infinite or not a number."""
 
 

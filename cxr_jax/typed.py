@@ -6,8 +6,10 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from cxr_jax.errors import UserError
 
-class ConfigError(ValueError):
+
+class ConfigError(UserError):
     """A config that cannot be run; the message names the field, what was found and what is valid."""
 
 

@@ -13,6 +13,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from cxr_jax import reading
+from cxr_jax.errors import UserError
 from cxr_jax.isolation import IsolatedReader
 from tests.samples import DEEP, RAMP, deflated, dicom, mutated, picture
 from tfds_builders import image_files, radiograph_files
@@ -230,6 +231,14 @@ def test_a_file_that_crashes_its_decoder_is_skipped_as_any_bad_file(tmp_path, mo
             with pytest.raises(reading.ReadError, match=r"file\.png: its decoder crashed"):
                 reader.read(path)
         np.testing.assert_array_equal(reader.read(path).pixels, DEEP)
+
+
+def test_a_reader_that_does_not_start_is_no_bad_file(tmp_path, monkeypatch):
+    (tmp_path / "file.png").write_bytes(SAMPLES["png"])
+    with IsolatedReader() as reader:
+        monkeypatch.setattr(sys, "path", [])
+        with pytest.raises(UserError, match="does not start: expected an answer of"):
+            reader.read(tmp_path / "file.png")
 
 
 def test_a_script_without_a_main_guard_reads_too(tmp_path):

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from scipy.stats import rankdata
 
 from cxr_jax import devices
+from cxr_jax.errors import UserError
 from tfds_builders.organs import ORGANS
 from tfds_builders.squares import resize
 
@@ -27,7 +28,7 @@ FRAME_LEVEL = 0.05  # of an image's maximum: rows and columns that never exceed 
 WHOLE = slice(None), slice(None)
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """A dataset that is not there or cannot be prepared; the message says what to do."""
 
 
