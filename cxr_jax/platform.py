@@ -14,19 +14,20 @@ import jax.numpy as jnp
 
 _LIBRARY_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 _LIBRARY_TAKES = "individual_dot"
+_LIBRARY_RELEASES = ((0, 10),)  # of jaxlib, on which the flag has been seen to work
 _VECTORS = ("avx512f", "avx2", "avx")  # widest first
 
 
 def tune_cpu() -> None:
     """Have XLA's CPU backend leave matrix products to a library of kernels (YNNPACK), not convolutions.
 
-    XLA aborts on a flag it does not know, so the flag is set only for the releases on which it is known to
-    work. It has no effect on other backends, and a choice already made in `XLA_FLAGS` stands. It must run
-    before JAX starts its backend, hence from the package's `__init__`.
+    XLA aborts the process on a flag it does not know, so the flag is set for `_LIBRARY_RELEASES` alone. It has no
+    effect on other backends, and a choice already made in `XLA_FLAGS` stands. It must run before JAX starts its
+    backend, hence from the package's `__init__`.
     """
     release = tuple(int(part) for part in importlib.metadata.version("jaxlib").split(".")[:2])
     flags = os.environ.get("XLA_FLAGS", "")
-    if (0, 10) <= release <= (0, 12) and _LIBRARY_FLAG not in flags:
+    if release in _LIBRARY_RELEASES and _LIBRARY_FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_LIBRARY_FLAG}={_LIBRARY_TAKES}".strip()
 
 
