@@ -53,7 +53,7 @@ def _worst(rows: Sequence[Row], setting: tuple[str, str, str, int, str]) -> tupl
     ]
     source, target, task, size, segmenter = setting
     heading = (
-        f"{source} to {target}, {task}, {size} px, {segmenter}: the {len(lines)} test images on which {best} is worst, "
-        "beside the other variants that have all seeds:"
+        f"{source} to {target}, {task}, {size} px, {segmenter}: the {len(lines)} cases, each an image and a seed, "
+        f"in which {best} is worst, beside the other variants that have all seeds:"
     )
     return heading, markdown_table(["image", "seed", *scores], lines)

@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from scipy import stats
 
-from cxr_jax.report.published import OVER_FOLDS, TABLE1
+from cxr_jax.report.published import OVER_FOLDS, OVER_IMAGES, TABLE1
 
 JSRT_IMAGES, FOLDS = 247, 5
 COLOURS = {"paper": "tab:blue", "best": "tab:green", "published": "tab:gray"}
@@ -64,8 +64,8 @@ def _ours(row: Mapping[str, Any]) -> Point:
 
 
 def _published(name: str, mean: float, deviation: float | None) -> Point:
-    """Return a published method: its interval follows from its spread over five folds, or over all images."""
-    if deviation is None:
+    """Return a published method: its interval follows from its spread, where it is known over what that is."""
+    if deviation is None or name not in (*OVER_FOLDS, *OVER_IMAGES):
         return Point(name, "published", mean, 0.0)
     count = FOLDS if name in OVER_FOLDS else JSRT_IMAGES
     return Point(name, "published", mean, float(stats.t.ppf(0.975, count - 1)) * deviation / count**0.5)

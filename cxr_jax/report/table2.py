@@ -166,7 +166,7 @@ def _stability(rows: Sequence[Row]) -> str:
         ]
         for (source, target, task, protocol, size, segmenter, backend, share), counts in stability(rows).items()
     ]
-    head = ["protocol", "M_A and translator", "labels", "seeds", "converged by themselves", "with restarts"]
+    head = ["protocol", "M_A and translator", "labels", "seeds", "converged by themselves", "converged in all"]
     head += ["mean", "lowest", "highest"]
     return markdown_table(head, lines) if lines else "No transfer is among them."
 

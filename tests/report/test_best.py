@@ -44,7 +44,7 @@ def test_the_worst_images_are_those_of_each_directions_best_variant_that_has_all
     monkeypatch.setattr(best, "WORST", 3)
     heading, table, other_heading, other_table = best.markdown(ROWS).split("\n\n")[1:]
     assert heading.startswith("jsrt to montgomery")
-    assert "on which equalised, self-training alone is worst" in heading
+    assert "in which equalised, self-training alone is worst" in heading
     assert table.splitlines()[0] == "| image | seed | equalised, self-training alone | stretched, self-training alone |"
     assert table.splitlines()[2:] == [
         "| m0 | 1 | 80.0 | 85.0 |",
@@ -59,7 +59,7 @@ def test_images_of_another_task_or_of_other_seeds_are_not_compared():
     heart = row(task="heart", scores=(50.0, 60.0))
     tables = best.markdown([*ROWS, heart]).split("\n\n")[1:]
     assert set(best.markdown(ROWS).split("\n\n")[1:]) < set(tables)
-    assert any("heart, 128 px, unet: the 2 test images" in text for text in tables)
+    assert any("heart, 128 px, unet: the 2 cases" in text for text in tables)
     others = [row("later", seed=seed) for seed in (1, 2)]
     assert best.markdown([*ROWS, *others]).split("\n\n")[1:] == best.markdown(ROWS).split("\n\n")[1:]
 
