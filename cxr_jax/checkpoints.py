@@ -45,6 +45,7 @@ class Checkpoints:
             item_names=("model", "training", "about"),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=keep,
+                best_fn=lambda metrics: metrics["score"],  # without which no score is kept for the next process
                 cleanup_tmp_directories=True,
                 # members save at the same time, and processes wait for each other at barriers, found by name
                 multiprocessing_options=ocp.options.MultiprocessingOptions(
@@ -75,14 +76,26 @@ class Checkpoints:
     def resume(self, training: Tree) -> tuple[int, Tree]:
         """Return the latest epoch and its training state, shaped as `training`; (0, `training`) if there is none.
 
-        A damaged checkpoint is passed over, with a warning, for the one before.
+        A damaged checkpoint is passed over, with a warning, for the one before, and taken away once that one is
+        restored. Where none can be, all stay and `CheckpointError` is raised: the fault may be elsewhere.
         """
+        damaged = {}
         for epoch in sorted(self._manager.all_steps(), reverse=True):
             try:
-                return epoch, _restore(self._directory / str(epoch), "training", training)
+                state = _restore(self._directory / str(epoch), "training", training)
             except CheckpointError as error:
                 logging.warning("%s; falling back to the checkpoint before", error)
-                self._manager.delete(epoch)
+                damaged[epoch] = error
+                continue
+            for other in damaged:
+                self._manager.delete(other)
+            return epoch, state
+        if damaged:
+            latest = max(damaged)
+            raise CheckpointError(
+                f"{damaged[latest]}, and so are all before it. They are kept: train with the commit that wrote them, "
+                f"or take {self._directory.parent} away to train that stage anew"
+            ) from damaged[latest]
         return 0, training
 
     def best(self, model: Tree) -> tuple[int, float, Tree]:

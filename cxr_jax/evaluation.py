@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
-from cxr_jax import metrics, surface
+from cxr_jax import metrics, postprocessing, surface
 from cxr_jax.data.radiographs import Radiographs
 
 BATCH_SIZE = 16
 
+Masks = Bool[Array, "n s s 1"]
 Predict = Callable[[UInt8[Array, "b h w 1"]], Bool[Array, "b h w 1"]]
 
 
@@ -37,18 +38,40 @@ def overlap(predict: Predict, radiographs: Radiographs) -> dict[str, Float[Array
 
     This does not wait for the device where `predict` does not.
     """
-    predicted = in_batches(predict, radiographs.images)
+    return overlap_of(in_batches(predict, radiographs.images), radiographs)
+
+
+def overlap_of(masks: Masks, radiographs: Radiographs) -> dict[str, Float[Array, " n"]]:
+    """Return the same of masks that have been predicted."""
     truth = jnp.asarray(radiographs.masks, bool)
-    return {"jaccard": metrics.jaccard(predicted, truth), "dice": metrics.dice(predicted, truth)}
+    return {"jaccard": metrics.jaccard(masks, truth), "dice": metrics.dice(masks, truth)}
 
 
-def distances(predict: Predict, radiographs: Radiographs) -> dict[str, np.ndarray]:
-    """Return `hd95_mm` and `assd_mm` of every radiograph; nothing where the size of a pixel is unknown."""
+def distances_of(masks: Bool[np.ndarray, "n s s 1"], radiographs: Radiographs) -> dict[str, np.ndarray]:
+    """Return `hd95_mm` and `assd_mm` of predicted masks; nothing where the size of a pixel is unknown."""
     if radiographs.spacing is None:
         return {}
-    predicted = np.asarray(in_batches(predict, radiographs.images))
-    values = surface.surface_distances(predicted, radiographs.masks.astype(bool), radiographs.spacing)
+    values = surface.surface_distances(masks, radiographs.masks.astype(bool), radiographs.spacing)
     return {f"{name}_mm": value for name, value in values.items()}
+
+
+def scores(masks: Bool[np.ndarray, "n s s 1"], radiographs: Radiographs, parts: int) -> dict[str, dict[str, Any]]:
+    """Return overlap and surface distances of predicted masks, as results files hold them, where the truth is known.
+
+    Overlap is told of the masks as they are, and tidied: with an organ's `parts` alone, their holes filled. Where no
+    radiograph has a mask, there is nothing.
+    """
+    known = np.flatnonzero(radiographs.has_mask)
+    if not len(known):
+        return {}
+    masks, radiographs = masks[known], radiographs[known]
+    tidied = overlap_of(jnp.asarray(postprocessing.tidied(masks, parts)), radiographs)
+    values = {
+        **overlap_of(jnp.asarray(masks), radiographs),
+        **{f"{name}_tidied": value for name, value in tidied.items()},
+        **distances_of(masks, radiographs),
+    }
+    return summary(values, radiographs.ids)
 
 
 def summary(scores: Mapping[str, np.ndarray | jax.Array], ids: Sequence[str]) -> dict[str, dict[str, Any]]:

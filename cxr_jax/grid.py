@@ -26,8 +26,8 @@ def train(
     Neighbours of one `kind` train together, `together` at once, on a CPU as many as it has devices (one, unless XLA was
     told otherwise), which is faster there. A
     cell of another config raises `cxr_jax.runs.WorkdirError`, and one that a dataset cannot serve its error,
-    before anything is trained. `TrainingDiverged` of the first cell whose losses are never finite is raised when the
-    others have ended.
+    before anything is trained. `TrainingDiverged` of the first cell whose losses are never finite is raised when all
+    others are trained and tested.
     """
     for cell in cells:
         require_own(cell)
@@ -41,14 +41,24 @@ def train(
         for _, neighbours in groupby(missing, key=kind):
             row = list(neighbours)
             for start in range(0, len(row), size):
-                try:
-                    experiment.train_together(row[start : start + size], data_dir, manual_dir)
-                except TrainingDiverged as error:
-                    diverged.append(error)
+                diverged += _train_together(row[start : start + size], data_dir, manual_dir)
                 progress.update(len(row[start : start + size]))
     devices.wait_for_all("end of grid")
     if diverged:
         raise diverged[0]
+
+
+def _train_together(cells: Sequence[Run], data_dir: str | None, manual_dir: str | None) -> list[TrainingDiverged]:
+    """Train and test cells; return why some diverged. Their neighbours go on in halves, from where they were."""
+    try:
+        experiment.train_together(cells, data_dir, manual_dir)
+    except TrainingDiverged as error:
+        if len(cells) == 1:
+            return [error]
+        middle = len(cells) // 2
+        halves = cells[:middle], cells[middle:]
+        return [fault for half in halves for fault in _train_together(half, data_dir, manual_dir)]
+    return []
 
 
 def evaluate(cells: Sequence[Run], data_dir: str | None, manual_dir: str | None) -> None:

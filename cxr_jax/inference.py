@@ -47,10 +47,15 @@ class Predictor:
         """Say whether it segments what it makes of a target's image, not that image itself."""
         return "translator" in self.model and self.experiment.transfer.target_look == "a"
 
+    @property
+    def parts(self) -> int:
+        """How many parts the organ has."""
+        return len(TASKS[self.experiment.task])
+
     def tidy(self, images: Images) -> Bool[np.ndarray, "b s s 1"]:
         """Do as `predict`, and keep of each mask as many of the largest parts as the organ has, their holes filled."""
         masks = np.asarray(self.predict(images))
-        return postprocessing.tidied(masks, len(TASKS[self.experiment.task]))
+        return postprocessing.tidied(masks, self.parts)
 
     def __call__(self, image: np.ndarray, *, tidy: bool = False) -> Bool[np.ndarray, "h w"]:
         """Segment one grey radiograph (h w, any integer or float type, bones bright), and `tidy` its mask on demand."""
@@ -222,14 +227,3 @@ def _translated(saved: _Saved) -> tuple[Any, Callable, Callable]:
     reference = jax.eval_shape(views.reference, parameters["translator"], blank, blank)
     shapes = {"segmenter": segmenter, "translator": parameters["translator"], "reference": reference}
     return saved.restore(shapes), views.segment_target, views.target_probability
-
-
-def scores(predictor: Predictor, radiographs: Any) -> dict[str, dict[str, Any]]:
-    """Return overlap, of the masks as they are and tidied, and surface distances as results files hold them."""
-    tidied = evaluation.overlap(predictor.tidy, radiographs)
-    values = {
-        **evaluation.overlap(predictor.predict, radiographs),
-        **{f"{name}_tidied": value for name, value in tidied.items()},
-        **evaluation.distances(predictor.predict, radiographs),
-    }
-    return evaluation.summary(values, radiographs.ids)

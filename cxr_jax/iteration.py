@@ -65,7 +65,12 @@ def build(
 
 
 def make_optimisers(settings: plans.Transfer, steps_per_epoch: int) -> steps.Optimisers:
-    """Return one optimiser a step; the schedules run over the epochs in which the step takes part."""
+    """Return one optimiser a step; the schedules run over the epochs in which the step takes part.
+
+    In the supervised step M_A's weights decay, the translator's in the generative step alone. Supervision does not
+    reach all of those (not the style of B, which is drawn there), and where a decay stands alone Adam makes full steps
+    of it, down to nothing.
+    """
     make = partial(optimisers.adam, schedule=settings.schedule)
     game = {"beta1": settings.beta1, "weight_decay": settings.weight_decay}
     whole = steps_per_epoch * (settings.warmup_epochs + settings.epochs)
@@ -76,6 +81,7 @@ def make_optimisers(settings: plans.Transfer, steps_per_epoch: int) -> steps.Opt
             settings.supervised_learning_rate,
             beta1=settings.supervised_beta1,
             weight_decay=settings.supervised_weight_decay,
+            decayed={"segmenter": True, "translator": False},
             steps=steps_per_epoch * settings.epochs,
         ),
     )

@@ -81,8 +81,7 @@ def _test(predictor: inference.Predictor, images: Radiographs, shape: Shape) -> 
         "images": len(images),
         "per_image": dict(zip(images.ids, found, strict=True)),
     }
-    known = images.with_masks()
-    return Tested(images, masks, inference.scores(predictor, known) if len(known) else None, plausible)
+    return Tested(images, masks, evaluation.scores(masks, images, predictor.parts) or None, plausible)
 
 
 def _cases(test: Tested) -> list[run_report.Case]:

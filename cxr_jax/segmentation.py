@@ -95,10 +95,18 @@ def _train(
 ) -> tuple[nnx.GraphDef, list[Trained]]:
     """Train a segmenter for each job, together; the epoch with the best validation Jaccard is kept, if that is trusted.
 
-    The experiments may differ in seed, task, fold and share of labels alone, where all have some or none; their epochs
-    are equally long.
+    The experiments may differ in seed, task, fold and share of labels alone, where all have some or none. Those whose
+    epochs differ in length, as those of organs do of which a folder has unequally many masks, train one after another.
     """
-    epoch = max(1, jobs[0].epoch // settings.batch_size)
+    lengths = [max(1, job.epoch // settings.batch_size) for job in jobs]
+    if len(set(lengths)) > 1:
+        found = {}
+        for length in sorted(set(lengths)):
+            group = [job for job, its in zip(jobs, lengths, strict=True) if its == length]
+            graph, trained = _train(name, settings, critic, group)
+            found |= {job.workdir: outcome for job, outcome in zip(group, trained, strict=True)}
+        return graph, [found[job.workdir] for job in jobs]
+    epoch = lengths[0]
     networks, states = zip(*(_start(job, name, settings, critic, epoch) for job in jobs), strict=True)
     predict = predictor(networks[0].segmenter)
     capacities = max(len(job.training) for job in jobs), max(len(job.partly or ()) for job in jobs)
@@ -137,7 +145,9 @@ def make_iteration(
         images, masks = augmentation.geometry(augment, keys[0], sampling.to_unit(images), masks.astype(jnp.float32))
         if isinstance(data, Mixture):
             teacher = nnx.merge(networks.segmenter, join(state.average, state.segmenter.statistics))
-            masks = jnp.where(labelled[:, None, None, None], masks, teacher(sampling.to_network(images)) > 0)
+            partly = slice(settings.batch_size // 2, None)  # the half in which masks may be missing
+            drawn = teacher(sampling.to_network(images[partly])) > 0
+            masks = masks.at[partly].set(jnp.where(labelled[partly, None, None, None], masks[partly], drawn))
         batch = steps.LabelledBatch(sampling.to_network(augmentation.intensity(augment, keys[1], images)), masks)
         terms = {}
         for turn, key in zip(turns, keys[2:], strict=True):

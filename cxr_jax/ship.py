@@ -66,9 +66,8 @@ def measure(path: Path, data_dir: str | None, manual_dir: str | None) -> list[di
 
 
 def _row(path: Path, model: inference.Predictor, images: Radiographs, shape: plausibility.Shape) -> dict[str, Any]:
-    known = images.with_masks()
-    scores = inference.scores(model, known) if len(known) else {}
     masks = np.asarray(evaluation.in_batches(model.predict, images.images))
+    scores = evaluation.scores(masks, images, model.parts)
     described = results.describe(model.experiment)
     return {
         "file": path.name,

@@ -116,18 +116,29 @@ def attempt(stage: Stage, members: Sequence[Member]) -> list[Trained | TrainingD
                 try:
                     advanced = _advance([run for run in runs if run not in failures], epoch_of)
                 finally:  # what was sent off before is kept, whatever becomes of this
-                    for run, outcome in left:
-                        try:
-                            values = run.keep(outcome)
-                        except TrainingDiverged as error:
-                            failures[run] = error
-                            continue
-                        progress.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
-                        progress.update()
+                    failures |= _keep(left, progress)
                 if not advanced:
                     break
                 left = [(run, run.take(*after)) for run, after in advanced if run not in failures]
         return [failures.get(run) or run.trained() for run in runs]
+
+
+def _keep(left: Sequence[tuple["_Run", "_Outcome"]], progress: tqdm) -> dict["_Run", TrainingDiverged]:
+    """Keep what epochs left of each run; return those that diverged. Any other fault is raised when all are kept."""
+    failures, faults = {}, []
+    for run, outcome in left:
+        try:
+            values = run.keep(outcome)
+        except TrainingDiverged as error:
+            failures[run] = error
+        except Exception as error:
+            faults.append(error)
+        else:
+            progress.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+            progress.update()
+    if faults:
+        raise faults[0]
+    return failures
 
 
 class _Outcome(NamedTuple):

@@ -87,9 +87,9 @@ class Transfers:
         """Train all jobs; one that did not converge starts again, from `start(job, trial)`, as often as it may.
 
         What a failed trial left is set aside as `NAME_failed_TRIAL`. A job that never converges keeps its last trial,
-        and its record says so; one whose losses are not even finite raises `TrainingDiverged` at last.
+        and its record says so; one whose losses are not even finite raises `TrainingDiverged` when the others are done.
         """
-        limits, outcomes, pending = self.settings.convergence, {}, list(self.jobs)
+        limits, outcomes, diverged, pending = self.settings.convergence, {}, [], list(self.jobs)
         scales = self.experiment.discriminator.get("scales", 1)
         while pending:
             trials = [convergence.failures(job.workdir / name) for job in pending]
@@ -103,11 +103,13 @@ class Transfers:
                     convergence.set_aside(folder, trial)
                     again.append(job)
                 elif isinstance(outcome, TrainingDiverged):
-                    raise outcome
+                    diverged.append(outcome)
                 else:
                     convergence.record(folder, verdict, trial)
                     outcomes[job.workdir] = outcome
             pending = again
+        if diverged:
+            raise diverged[0]
         return [outcomes[job.workdir] for job in self.jobs]
 
     def _attempt(self, name: str, members: Sequence[Member]) -> list[Trained | TrainingDiverged]:

@@ -92,6 +92,25 @@ def test_resuming_falls_back_over_a_damaged_checkpoint(saved):
     epoch, state = store.resume(training(0))
     assert epoch == 4
     assert same(state, training(4))
+    assert checkpoints.saved_epochs(saved) == [2, 4]
+
+
+def test_where_no_checkpoint_can_be_restored_all_are_kept(saved):
+    before = checkpoints.saved_epochs(saved)
+    store = Checkpoints(saved, {})
+    with pytest.raises(CheckpointError, match=r"5 cannot be restored.*and so are all before it\. They are kept"):
+        store.resume({**training(0), "of a later version": jnp.zeros(3)})
+    store.close()
+    assert checkpoints.saved_epochs(saved) == before
+    assert same(Checkpoints(saved, {}).resume(training(0))[1], training(5))
+
+
+def test_no_more_are_kept_after_an_interruption(saved):
+    store = Checkpoints(saved, {})
+    for epoch in (6, 7, 8):
+        store.save(epoch, model(epoch), training(epoch), 20.0)
+    store.close()
+    assert checkpoints.saved_epochs(saved) == [2, 7, 8]
 
 
 def test_a_cut_off_model_is_an_error(saved):

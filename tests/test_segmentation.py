@@ -15,6 +15,7 @@ from cxr_jax.data import radiographs, sampling, splits
 from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.models import CRITICS, SEGMENTERS, initialise, split_statistics
 from cxr_jax.plans import SegmenterTraining
+from cxr_jax.training import Trained
 from tests import tiny
 
 KEY = jax.random.key(0)
@@ -120,6 +121,21 @@ def test_folds_that_learn_together_are_what_they_are_alone(tmp_path, tfds_dir, c
         moved = np.linalg.norm(here - flat(split_statistics(graph, start)[0]))
         assert np.linalg.norm(here - there) < 0.01 * moved
         assert alone.score == pytest.approx(member.score, abs=0.5)
+
+
+def test_those_whose_epochs_differ_in_length_train_one_after_another(tmp_path, tfds_dir, monkeypatch):
+    data = radiographs.load("phantom/a", "lungs", 32, tfds_dir)
+    long, short = jobs(tmp_path, data)
+    lengths = []
+
+    def train(stage, members):
+        lengths.append(stage.steps)
+        return [Trained(1, 0.0, member.workdir, None) for member in members]
+
+    monkeypatch.setattr(segmentation, "train", train)
+    _, trained = segmentation.pretrain([long, short._replace(epoch=9)])
+    assert [outcome.model for outcome in trained] == [long.workdir, short.workdir]
+    assert lengths == [9 // 4, long.epoch // 4]
 
 
 def test_several_may_start_from_one_network():

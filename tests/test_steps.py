@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import nnx
 
-from cxr_jax import checkpoints, image_pool, steps
+from cxr_jax import checkpoints, image_pool, iteration, steps
 from cxr_jax.models import DISCRIMINATORS, SEGMENTERS, TRANSLATORS, initialise, split_statistics, unit
 from tests import tiny
 
@@ -108,6 +108,18 @@ def test_in_the_look_of_b_supervision_stops_at_the_translation_to_b(setting):
     assert all(differs(state.segmenter, after.segmenter))
     assert all(moved(state, after, "ab") + moved(state, after, ""))
     assert not any(moved(state, after, "ba"))
+
+
+def test_what_supervision_does_not_reach_stays_as_it_is(setting):
+    graphs, _, state, batch = setting
+    if "a" not in state.translator:
+        pytest.skip("every part of this translator takes part in the supervised step")
+    settings = tiny.experiment(transfer__supervised_weight_decay=0.1).transfer
+    tools = iteration.make_optimisers(settings, steps_per_epoch=1)
+    state = steps.with_segmenter(state, graphs, state.segmenter, tools)
+    after, _ = make("supervised", graphs, tools, target_labels=False)(state, batch, KEY)
+    assert not any(differs(state.translator["b"]["style"], after.translator["b"]["style"]))
+    assert any(differs(state.translator["b"]["content"], after.translator["b"]["content"]))
 
 
 def test_discriminative_step_moves_both_discriminators(setting):

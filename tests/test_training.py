@@ -217,6 +217,20 @@ def test_a_member_that_diverges_does_not_hold_the_others_up(tmp_path, ahead):
     assert [len(log(tmp_path / name)) for name in ("sick", "well")] == [3, 7]
 
 
+def test_a_member_whose_epoch_cannot_be_kept_does_not_cost_the_others_theirs(tmp_path, monkeypatch):
+    keep = training._Run.keep
+
+    def full(run, outcome):
+        if run.member.workdir.name == "full" and outcome.epoch == 2:
+            raise OSError("no space left")
+        return keep(run, outcome)
+
+    monkeypatch.setattr(training._Run, "keep", full)
+    with pytest.raises(OSError, match="no space left"):
+        train(STAGE, [member(tmp_path / "full"), member(tmp_path / "well")])
+    assert [saved_epochs(tmp_path / name / "toy" / "checkpoints")[-1] for name in ("full", "well")] == [1, 2]
+
+
 def test_scanned_and_dispatched_epochs_agree(monkeypatch):
     data = jnp.asarray(0.1)
     dispatched = platform.epoch_runner(iteration, 4)(start(), data)

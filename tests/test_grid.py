@@ -1,0 +1,34 @@
+"""Cells that train together: one that diverges costs no other its results."""
+
+import jax
+import pytest
+
+from cxr_jax import datasets, experiment, grid
+from cxr_jax.results import FILE
+from cxr_jax.runs import Run
+from cxr_jax.training import TrainingDiverged
+from tests import tiny
+
+
+@pytest.mark.parametrize("sick", [(), (1,), (0, 3)])
+def test_neighbours_of_a_cell_that_diverges_are_trained_and_tested(tmp_path, monkeypatch, sick):
+    cells = [Run(tiny.experiment(seed=index), tmp_path / str(index)) for index in range(5)]
+
+    def train_together(some, data_dir, manual_dir):
+        for cell in some:
+            if int(cell.workdir.name) in sick:
+                raise TrainingDiverged(f"cell {cell.workdir.name}: loss = nan")
+        for cell in some:
+            cell.workdir.mkdir()
+            (cell.workdir / FILE).touch()
+
+    monkeypatch.setattr(experiment, "train_together", train_together)
+    monkeypatch.setattr(grid, "require_own", lambda cell: None)
+    monkeypatch.setattr(datasets, "load", lambda *_: None)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    if sick:
+        with pytest.raises(TrainingDiverged, match=f"cell {sick[0]}: loss = nan"):
+            grid.train(cells, 4, lambda cell: 0, None, None)
+    else:
+        grid.train(cells, 4, lambda cell: 0, None, None)
+    assert [cell.workdir.exists() for cell in cells] == [index not in sick for index in range(5)]
