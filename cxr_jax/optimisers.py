@@ -20,7 +20,7 @@ def adam(
     That is what PyTorch's `Adam(weight_decay=...)` does; AdamW, which scales the decay apart, is another
     method. `cosine` falls from `learning_rate` to 0 over `steps` steps. All parameters are updated as one long
     vector: one program of a few operations, quick to compile, in place of a few for each array. `decayed` is a tree of
-    booleans, or the beginning of one, that tells which parameters decay.
+    booleans, or the beginning of one, that tells which parameters decay; it is read in front of that vector.
     """
     rate = optax.cosine_decay_schedule(learning_rate, steps) if schedule == "cosine" else learning_rate
     decay = optax.add_decayed_weights(weight_decay, mask=decayed)
