@@ -9,8 +9,8 @@ MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "evaluate", "predict", "export"],
-    "Train and test, test the checkpoints again, make masks of radiographs, or make a model a file that JAX alone "
-    "runs. The last two need no --config.",
+    "Train and test, test the checkpoints again, make masks of radiographs, or make a model a file that JAX "
+    "runs without this project. The last two need no --config.",
 )
 for module in (commands, processes):
     flags.adopt_module_key_flags(module)  # so that --help shows their flags too

@@ -89,7 +89,7 @@ def predict() -> None:
 
 
 def export() -> None:
-    """Make each model a file that JAX alone runs."""
+    """Make each model a file that JAX runs without this project."""
     _require("export", "checkpoint", "output")
     for directory in CHECKPOINTS.value:
         print(exported.write(Path(directory), Path(OUTPUT.value), OVERWRITE.value))

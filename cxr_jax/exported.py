@@ -1,4 +1,4 @@
-"""A model as one file that JAX alone runs: StableHLO with its weights, for any batch and on any of JAX's platforms."""
+"""A model as one file that JAX runs without this project: StableHLO with its weights, for any batch and platform."""
 
 import os
 import tempfile

@@ -24,10 +24,9 @@ def train(
     """Train and test what is missing of the cells; a finished one is left alone.
 
     Neighbours of one `kind` train together, `together` at once, on a CPU as many as it has devices (one, unless XLA was
-    told otherwise), which is faster there. A
-    cell of another config raises `cxr_jax.runs.WorkdirError`, and one that a dataset cannot serve its error,
-    before anything is trained. `TrainingDiverged` of the first cell whose losses are never finite is raised when all
-    others are trained and tested.
+    told otherwise), which is faster there. A cell of another config raises `cxr_jax.runs.WorkdirError`, and a task or
+    share of labels that a dataset cannot serve its error, before anything is trained. `TrainingDiverged` of the first
+    cell whose losses are never finite is raised when all others are trained and tested.
     """
     for cell in cells:
         require_own(cell)
