@@ -1,5 +1,7 @@
 """Trains and tests an experiment, predicts masks or exports a model: `python main.py --config=configs/transfer.py`."""
 
+import sys
+
 from absl import app, flags, logging
 
 from cxr_jax import commands, platform, processes
@@ -22,13 +24,16 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}; did you mean --config.FIELD=VALUE?")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
+    commands.require_taken(MODE.value)
     processes.join(MODE.value, together=MODE.value in ("train", "evaluate"))
     platform.use_compilation_cache()
     try:
         getattr(commands, MODE.value)()
     except UserError as error:
         raise app.UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the same command goes on with a training, or makes masks anew with --overwrite")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=commands.parse_flags)

@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from cxr_jax import files, platform, results
+from cxr_jax import files, platform, provenance
 from cxr_jax.models import PRECISIONS
 
 IDENTITY = ("benchmark", "device", "shape", "peer")  # of a row
@@ -57,7 +57,7 @@ def report(benchmark: str, case: Any, values: Mapping[str, float], divisor: floa
     path = Path(RESULTS.value)
     rows = json.loads(path.read_text()) if path.exists() else []
     kept = {_key(row): row for row in rows}
-    about = {"device": device(), "command": command(), "commit": results.commit(), "versions": versions()}
+    about = {"device": device(), "command": command(), "commit": provenance.commit(), "versions": versions()}
     print(f"{benchmark}, {', '.join(f'{name} {value}' for name, value in shape.items())}; {about['device']}")
     for peer in values.keys() - {"ours"}:
         found = {f"ours_{unit}": values["ours"] / divisor, "peer": peer, f"peer_{unit}": values[peer] / divisor}
@@ -75,7 +75,7 @@ def device() -> str:
 def command() -> str:
     """Return the command that runs, with the settings of the C library's memory if there are any."""
     tuned = f"{ALLOCATOR}={os.environ[ALLOCATOR]} " if ALLOCATOR in os.environ else ""
-    return tuned + results.command()
+    return tuned + provenance.command()
 
 
 def versions() -> dict[str, str]:

@@ -21,10 +21,11 @@ MANUAL_DIR = flags.DEFINE_string(
     os.environ.get("CXR_MANUAL_DIR"),
     "The folder whose sub-folders jsrt/ and montgomery/ hold the official downloads.",
 )
-CHECKPOINTS = flags.DEFINE_list(
+CHECKPOINTS = flags.DEFINE_multi_string(
     "checkpoint",
     None,
-    "Work directories to predict with or to export, each of another organ; without any, the weights that ship predict.",
+    "Work directories to predict with or to export, each of another organ, with commas or by repeating the flag; "
+    "without any, the weights that ship predict.",
 )
 INPUT = flags.DEFINE_string("input", None, "A radiograph or a folder of them: PNG, JPEG, TIFF, DICOM.")
 OUTPUT = flags.DEFINE_string("output", None, "Where masks, overlays and measurements go, or exported models.")
@@ -33,11 +34,47 @@ MASK_FORMAT = flags.DEFINE_enum("mask_format", "png", list(mask_files.FORMATS), 
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is in --output already.")
 
 
+TRAINED = (CONFIG, WORKDIR, DATA_DIR, MANUAL_DIR)
+TAKES = {
+    "train": TRAINED,
+    "evaluate": TRAINED,
+    "predict": (CHECKPOINTS, INPUT, OUTPUT, TIDY, MASK_FORMAT, OVERWRITE),
+    "export": (CHECKPOINTS, OUTPUT, OVERWRITE),
+}
+
 KINDS = {
     plans.Experiment: (experiment, results.screen),
     plans.Table1: (table1, table1.screen),
     plans.Table2: (table2, table2.screen),
 }
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+    """Parse flags as absl does; what ml_collections raises for a config's file or fields ends in one line, too."""
+    try:
+        rest = app.parse_flags_with_usage(arguments)
+        hasattr(CONFIG.value, "to_dict")  # of a file that could not be read, this raises why
+    except (AttributeError, KeyError, OSError) as error:
+        if CONFIG.value is None:  # the file itself failed: its traceback says where
+            raise
+        sys.exit(f"FATAL Flags parsing error: --config={flags.FLAGS['config'].config_filename}: {_reason(error)}")
+    return rest
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an error says in one line; those of ml_collections hold others."""
+    while error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    return " ".join(str(error.args[-1] if error.args else error).split())
+
+
+def require_taken(mode: str) -> None:
+    """Raise `UsageError` where a flag was given that the mode does not look at."""
+    taken = {flag.name for flag in TAKES[mode]}
+    for name in sorted({flag.name for flags_of in TAKES.values() for flag in flags_of} - taken):
+        if flags.FLAGS[name].present:
+            expected = ", ".join(f"--{flag.name}" for flag in TAKES[mode])
+            raise app.UsageError(f"--mode={mode} does not take --{name}; it takes {expected}")
 
 
 def train() -> None:
@@ -71,7 +108,7 @@ def _default_workdir() -> Path:
 def predict() -> None:
     """Make masks; exit with 1 if a file was skipped."""
     _require("predict", "input", "output")
-    models = [Path(directory) for directory in CHECKPOINTS.value or ()] or ship.shipped()
+    models = _checkpoints() or ship.shipped()
     if not models:
         _require("predict", "checkpoint")
     skipped = prediction.predict(
@@ -91,8 +128,12 @@ def predict() -> None:
 def export() -> None:
     """Make each model a file that JAX runs without this project."""
     _require("export", "checkpoint", "output")
-    for directory in CHECKPOINTS.value:
-        print(exported.write(Path(directory), Path(OUTPUT.value), OVERWRITE.value))
+    for path in exported.write(_checkpoints(), Path(OUTPUT.value), OVERWRITE.value):
+        print(path)
+
+
+def _checkpoints() -> list[Path]:
+    return [Path(directory) for given in CHECKPOINTS.value or () for directory in given.split(",")]
 
 
 def _require(mode: str, *names: str) -> None:

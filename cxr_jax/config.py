@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from cxr_jax.models import TRANSLATORS
 from cxr_jax.plans import Experiment, Table1, Table2
 from cxr_jax.typed import ConfigError, build
 
+FOLDERS = ("source_dir", "target_dir")  # one folder may be written in several ways
 Plan = Experiment | Table1 | Table2
 DEFAULTS = {
     field.name: field.default for field in dataclasses.fields(Experiment) if field.default is not dataclasses.MISSING
@@ -22,6 +24,9 @@ DEFAULTS = {
 def parse(config: ConfigDict | Mapping[str, Any]) -> Plan:
     """Return the checked experiment, or grid of experiments, of a config; raise `ConfigError`."""
     plain = _choose_translator(config.to_dict() if isinstance(config, ConfigDict) else dict(config))
+    plain |= {
+        name: os.path.normpath(plain[name]) for name in FOLDERS if isinstance(plain.get(name), str) and plain[name]
+    }
     kinds = {"table1": _table1, "table2": _table2}
     return kinds.get(plain.get("method"), _experiment)(plain)
 

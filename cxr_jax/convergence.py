@@ -129,7 +129,9 @@ def recorded(*folders: Path) -> dict[str, Any]:
     return {
         "converged": all(record["converged"] for record in records),
         "restarts": sum(record["restarts"] for record in records),
-        "faults": [fault for record in records for fault in record["faults"]],
+        "faults": [
+            f"{folder.name}: {fault}" for folder, r in zip(folders, records, strict=True) for fault in r["faults"]
+        ],
     }
 
 

@@ -11,7 +11,7 @@ import pydicom
 from jaxtyping import Bool
 from pydicom.sr.codedict import codes
 
-from cxr_jax.results import commit
+from cxr_jax.provenance import commit
 from tfds_builders.radiograph_files import Radiograph
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ def encode(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, pa
 
 def _source(path: Path) -> pydicom.Dataset:
     """Return what a segmentation repeats of its radiograph; what may be empty is there, filled or not."""
-    source = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(COPIED))
+    try:
+        source = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(COPIED))
+    except pydicom.errors.InvalidDicomError as error:
+        raise ValueError("expected a DICOM file, which a segmentation refers to; this is none") from error
     if missing := [name for name in REQUIRED if not source.get(name)]:
         raise ValueError(f"expected a DICOM file with {', '.join(REQUIRED)}, found none of {', '.join(missing)}")
     for name in MAY_BE_EMPTY:

@@ -151,8 +151,8 @@ def evaluate(
 
 def evaluate_run(run: Run, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
     """Do the same for a run, which may go on from others."""
-    checkpoints.require_finished(run.outcome / "checkpoints", _epochs(run))  # told before data are prepared
     require_own(run)
+    checkpoints.require_finished(run.outcome / "checkpoints", _epochs(run))  # told before data are prepared
     data = datasets.load(run.experiment, data_dir, manual_dir)
     claim(run, data)
     return test(run, data)

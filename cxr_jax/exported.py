@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,46 +10,46 @@ import jax
 import numpy as np
 from jax import export
 
-from cxr_jax import files, inference, results
+from cxr_jax import files, inference, provenance, results
 from cxr_jax.data.radiographs import FRAME_LEVEL
 from cxr_jax.errors import UserError
 from tfds_builders.squares import STORED_SIDE
 
 SUFFIX = ".jax"
+ABOUT = ".json"
 RANKS = "replace each pixel by its rank among the image's, equal ones by the mean of their ranks"
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+NEEDS = ("jax", "flatbuffers")  # to run it
 
 
 class ExportError(UserError):
     """Something that cannot be exported to where it was asked for; the message says what to do."""
 
 
-def write(directory: Path, output: Path, overwrite: bool = False) -> Path:
-    """Export the model of a work directory or stage to `output/ORGAN.jax`, described by `ORGAN.json`; return the first.
+def write(directories: Sequence[Path], output: Path, overwrite: bool = False) -> list[Path]:
+    """Export models, each of another organ, to `output/ORGAN.jax`, described by `ORGAN.json`; return the former.
 
     The function in it maps prepared images (uint8 `b s s 1`) to the probability of the organ at each pixel (float32
     `b s s 1`); `b` is free, `s` the model's size. `jax.export.deserialize(bytes).call(images)` runs it without this
     project. Raises `cxr_jax.checkpoints.CheckpointError`, and `ExportError` where a file is in the way or `output` is
-    no folder to write to.
+    no folder to write to, before anything is written.
     """
-    model = inference.restore(directory)
-    path = output / f"{model.experiment.task}{SUFFIX}"
-    about = path.with_suffix(".json")
-    taken = [file for file in (path, about) if os.path.lexists(file)]
+    models = {output / f"{organ}{SUFFIX}": model for organ, model in inference.restore_all(directories).items()}
+    taken = [file for path in models for file in (path, path.with_suffix(ABOUT)) if os.path.lexists(file)]
     if taken and not overwrite:
         raise ExportError(f"{taken[0]} is there already: give another --output, or --overwrite")
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output):
             pass  # an output that cannot be written to is told soon
-        content = serialise(model)
-        files.write(path, content)
-        results.write_json(about, describe(model))
+        for path, model in models.items():
+            files.write(path, serialise(model))
+            results.write_json(path.with_suffix(ABOUT), describe(model))
     except OSError as error:
         raise ExportError(
             f"expected as --output a folder to write to, found {output} ({error.strerror}): give another"
         ) from error
-    return path
+    return list(models)
 
 
 def serialise(model: inference.Predictor) -> bytes:
@@ -78,10 +79,12 @@ def describe(model: inference.Predictor) -> dict[str, Any]:
         "input": {"shape": ["b", size, size, 1], "dtype": "uint8", "of": "frontal chest radiographs, bones bright"},
         "output": {"shape": ["b", size, size, 1], "dtype": "float32", "of": "probability; above 0.5 is the organ"},
         "preparation": [step for step in steps if step],
-        "learned_from": [experiment.source, *([experiment.target] if experiment.target else [])],
+        "learned_from": list(model.learned_from),
+        "stage": model.stage,
         "epoch": model.epoch,
-        "commit": results.commit(),
+        "commit": provenance.commit(),
         "jax": jax.__version__,
         "platforms": list(PLATFORMS),
+        "needs": list(NEEDS),
         "note": "for research; not a medical device",
     }

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,15 +37,22 @@ class Predictor:
     """
 
     experiment: plans.Experiment
+    stage: str  # that the model is of
     epoch: int
     model: Any
     predict: Callable[[UInt8[Array, "b s s 1"]], Bool[Array, "b s s 1"]]
     soften: Callable[[UInt8[Array, "b s s 1"]], Float[Array, "b s s 1"]]
+    made: Mapping[str, Any] = field(default_factory=dict)  # by what command, commit and device, where it says so
 
     @property
     def translates(self) -> bool:
         """Say whether it segments what it makes of a target's image, not that image itself."""
         return "translator" in self.model and self.experiment.transfer.target_look == "a"
+
+    @property
+    def learned_from(self) -> tuple[str, ...]:
+        """The datasets whose images it has learned from."""
+        return self.experiment.learned_from(self.stage)
 
     @property
     def parts(self) -> int:
@@ -124,15 +131,36 @@ def restore(directory: str | Path) -> Predictor:
     """Restore the best checkpoint of a work directory, of its latest stage that has one, or of a stage in it.
 
     `directory` may also be a file of `cxr_jax.compact`. Stage, architecture, sizes and preprocessing come from the
-    checkpoint itself. Raises `cxr_jax.checkpoints.CheckpointError` where there is none, a damaged one, or one that
-    draws no masks.
+    checkpoint itself. A work directory whose outcome is still to be trained is named in the log. Raises
+    `cxr_jax.checkpoints.CheckpointError` where there is none, a damaged one, or one that draws no masks.
     """
-    saved = _find(Path(directory), STAGES)
-    model, predict, soften = (_direct if saved.stage in segmentation.STREAMS else _translated)(saved)
+    path = Path(directory)
+    saved = _find(path, STAGES, STAGES)
+    alone = path.is_file() or saved.stage in segmentation.STREAMS
+    if not path.is_file() and not _epochs(path) and saved.stage != saved.experiment.stage:
+        logging.warning(
+            "%s has no model of its last stage, %s, yet: this is that of %s", path, saved.experiment.stage, saved.stage
+        )
+    model, predict, soften = (_direct if alone else _translated)(saved)
     if saved.experiment.test_time_augmentation:
         soften = tta.averaged(soften)
         predict = jax.jit(lambda model, images: soften(model, images) > 0.5)
-    return Predictor(saved.experiment, saved.epoch, model, partial(predict, model), partial(soften, model))
+    found = partial(predict, model), partial(soften, model)
+    return Predictor(saved.experiment, saved.stage, saved.epoch, model, *found, saved.made)
+
+
+def restore_all(directories: Iterable[str | Path]) -> dict[str, Predictor]:
+    """Return the models by the organ that each draws; raise `CheckpointError` where two draw the same."""
+    models: dict[str, Predictor] = {}
+    for directory in directories:
+        model = restore(directory)
+        organ = model.experiment.task
+        if organ in models:
+            raise checkpoints.CheckpointError(
+                f"{directory} draws {organ}, as another checkpoint does: give one for each organ"
+            )
+        models[organ] = model
+    return models
 
 
 def restore_translator(directory: str | Path) -> nnx.Module:
@@ -141,7 +169,7 @@ def restore_translator(directory: str | Path) -> nnx.Module:
     They take and give images in [-1, 1] (`b s s 1`), prepared as those they have learned from. Raises
     `cxr_jax.checkpoints.CheckpointError`.
     """
-    saved = _find(Path(directory), ("transfer", TRANSLATOR))
+    saved = _find(Path(directory), ("transfer",), (TRANSLATOR,))
     section = saved.experiment.translator
     sizes = plans.network_sizes(section)
     graph, shapes = initialise(TRANSLATORS[section["name"]], None, saved.experiment.precision, **sizes)
@@ -152,21 +180,22 @@ def restore_translator(directory: str | Path) -> nnx.Module:
 
 
 class _Saved(NamedTuple):
-    """A checkpoint: the stage that made it, when, of which experiment, and its model, given the shapes."""
+    """A checkpoint: the stage that made it, when, of which experiment, by what, and its model, given the shapes."""
 
     stage: str
     epoch: int
     experiment: plans.Experiment
+    made: Mapping[str, Any]
     restore: Callable[[Any], Any]
 
 
-def _find(path: Path, names: Sequence[str]) -> _Saved:
+def _find(path: Path, names: Sequence[str], in_files: Sequence[str]) -> _Saved:
     """Return a file's model, or the best checkpoint of a stage, or of the first of the stages `names` that has one.
 
-    What a file or a stage's folder holds must be of one of `names`, too.
+    What a stage's folder holds must be of one of `names`, too, and what a file holds one of `in_files`.
     """
     if path.is_file():
-        return _parse(compact.read_about(path), path, compact.restore_model, names)
+        return _parse(compact.read_about(path), path, compact.restore_model, in_files)
     stages = [folder for folder in (path, *(path / name for name in names)) if _epochs(folder)]
     if not stages:
         raise checkpoints.CheckpointError(
@@ -208,7 +237,7 @@ def _parse(about: Mapping[str, Any], path: Path, restore: Callable, names: Seque
             f"{path} holds a model of {stage!r}: expected one of {', '.join(names)}; name the folder of such a stage, "
             "under its own name if it is older than this version, or a work directory that has one"
         )
-    return _Saved(stage, about["epoch"], experiment, partial(restore, path))
+    return _Saved(stage, about["epoch"], experiment, about.get("made", {}), partial(restore, path))
 
 
 def _direct(saved: _Saved) -> tuple[Any, Callable, Callable]:

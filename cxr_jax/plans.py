@@ -118,6 +118,11 @@ class Experiment:
         """Whether M_A learns on its own masks of the target, after the transfer or without one."""
         return self.method in ("transfer", "self_training") and self.self_training is not None
 
+    def learned_from(self, stage: str) -> tuple[str, ...]:
+        """Return the datasets whose images the segmenter of a stage has learned from."""
+        source = () if self.method == "from_scratch" else (self.source,)
+        return source if stage == "pretraining" else (*source, self.target)
+
     def settings(self, stage: str) -> SegmenterTraining | Transfer | None:
         """Return how a stage trains.
 

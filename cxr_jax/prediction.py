@@ -50,13 +50,14 @@ def predict(
     `a/b_ORGAN.png` (0 and 255, of the input's size) or, as `mask_format` says, `a/b_ORGAN.nii.gz` or `a/b_ORGAN.dcm`,
     and `a/b_overlay.png` in `output`; `measurements.csv` there has a line for each input. What cannot be read, and what
     cannot be written for an input, is named in the log and in the table. Raises `PredictionError`, before anything is
-    read, where two models draw one organ, `output` cannot be written to, or files would be
-    overwritten that `overwrite` does not give up; and `cxr_jax.inputs.InputError` where there is no input.
+    read, where `output` cannot be written to, or files would be overwritten that `overwrite` does not give up;
+    `cxr_jax.checkpoints.CheckpointError` as `cxr_jax.inference.restore_all` does; and `cxr_jax.inputs.InputError` where
+    there is no input.
     """
     if mask_format == "dicom_seg" and not dicom_seg.available():
         raise PredictionError("masks as DICOM Segmentation need highdicom: pip install highdicom")
     inputs, unreachable = find(source, output)
-    models = restore_all(directories)
+    models = inference.restore_all(directories)
     if not overwrite:
         masks = [path for item in inputs for path in mask_files.paths(item.stem, models, mask_format)]
         _require_free([*masks, output / TABLE])
@@ -69,18 +70,6 @@ def predict(
     finally:
         _write_table(output / TABLE, rows)
     return sum(row["status"] != "ok" for row in rows)
-
-
-def restore_all(directories: Sequence[Path]) -> dict[str, inference.Predictor]:
-    """Return the models by the organ that each draws; raise `PredictionError` where two draw the same."""
-    models = {}
-    for directory in directories:
-        model = inference.restore(directory)
-        organ = model.experiment.task
-        if organ in models:
-            raise PredictionError(f"{directory} draws {organ}, as another checkpoint does: give one for each organ")
-        models[organ] = model
-    return models
 
 
 def _require_free(paths: Sequence[Path]) -> None:

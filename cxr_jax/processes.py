@@ -27,4 +27,10 @@ def join(mode: str, *, together: bool) -> None:
             f"--coordinator={COORDINATOR.value} needs --processes and, below that, --process; "
             f"found {PROCESSES.value} and {PROCESS.value}"
         )
-    devices.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    try:
+        devices.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    except ValueError as error:  # of JAX, where no cluster is found
+        raise app.UsageError(
+            f"--coordinator={COORDINATOR.value} found no processes to join ({error}): expected Slurm or MPI, which say "
+            "who takes part; elsewhere give HOST:PORT, --processes and --process"
+        ) from error

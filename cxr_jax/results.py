@@ -1,23 +1,17 @@
 """What a finished run leaves: the scores of its test images, overlays, `results.json`, a summary."""
 
 import json
-import shlex
-import subprocess
-import sys
 from collections.abc import Mapping
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
 
-from cxr_jax import config, evaluation, files, inference, pictures, plans, platform, run_report
+from cxr_jax import config, evaluation, files, inference, pictures, plans, provenance, run_report
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.plausibility import Shape
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 FILE = "results.json"
 COLUMNS = 7  # of a picture of all test images
 SHOWN = ("jaccard", "dice", "jaccard_tidied")  # of the metrics, in the summary
@@ -42,14 +36,19 @@ def write(
 ) -> dict[str, Any]:
     """Test models on images, write `results.json`, overlays and the run's report; return the results.
 
-    `tests` says by name where a model's checkpoint is and what it is tested on; masks are plausible where they have
-    the `shape` of the source's. `about` is added to the results, and the report shows the folders of `stages`.
+    `tests` says by name where a model's checkpoint is and what it is tested on, the outcome's last; masks are plausible
+    where they have the `shape` of the source's. `about` is added to the results, and the report shows the folders of
+    `stages`. Command, commit, device and versions are those by which the outcome was trained, whatever tests it again.
     """
     predictors = {folder: inference.restore(folder) for folder in dict.fromkeys(folder for folder, _ in tests.values())}
     tested = {name: _test(predictors[folder], images, shape) for name, (folder, images) in tests.items()}
+    trained = {name: predictors[folder].made for name, (folder, _) in tests.items()}
     results = {
         **describe(experiment),
+        **list(trained.values())[-1],
         **about,
+        "trained": trained,
+        "tested": provenance.here(),
         "epochs": {name: predictors[folder].epoch for name, (folder, _) in tests.items()},
         "test": {name: test.scores for name, test in tested.items() if test.scores is not None},
         "plausible": {name: test.plausible for name, test in tested.items()},
@@ -102,35 +101,10 @@ def _cases(test: Tested) -> list[run_report.Case]:
 def describe(experiment: plans.Experiment) -> dict[str, Any]:
     """Return what a results file says of a run: command, config, seed, commit, device, versions."""
     return {
-        "command": command(),
+        **provenance.here(),
         "config": config.to_json(experiment),
         **{name: getattr(experiment, name) for name in ("seed", "source", "target", "label_frac", "image_size")},
-        "commit": commit(),
-        "device": platform.device_name(),
-        "versions": {package: version(package) for package in PACKAGES} | {"python": sys.version.split()[0]},
     }
-
-
-def command() -> str:
-    """Return the command that runs, as it is given in the project's folder."""
-    module = getattr(sys.modules["__main__"], "__spec__", None)
-    program = [sys.argv[0]] if module is None else ["-m", module.name]
-    return shlex.join(["python", *program, *sys.argv[1:]])
-
-
-def commit() -> str:
-    """Return the commit of the code that runs, marked where a tracked file but a result was changed since.
-
-    Outside of git it is `unknown`.
-    """
-    git = partial(subprocess.run, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    try:
-        head = git(["git", "rev-parse", "HEAD"]).stdout.strip()
-        paths = ":/", ":(top,exclude)docs/results"
-        changed = git(["git", "status", "--porcelain", "--untracked-files=no", "--", *paths]).stdout
-        return f"{head}-dirty" if changed else head
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def overlays(test: Tested, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Experiments in their folders: what each goes on from, and that no folder serves two."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,8 +65,9 @@ class Run(NamedTuple):
 
 
 def require_own(run: Run) -> None:
-    """Raise `WorkdirError` if a folder of the run is that of another config."""
+    """Raise `WorkdirError` if a folder of the run is that of another config, or is none and cannot be made."""
     for part in run.parts:
+        _require_folder(part.workdir)
         stored, here = kept(part.workdir / "config.json"), config.to_json(part.experiment)
         if stored is not None and part is not run:  # what others go on from says nothing of how they do
             stored, here = ({**each, **dict.fromkeys(LATER)} for each in (stored, here))
@@ -75,6 +77,15 @@ def require_own(run: Run) -> None:
                 f"{part.workdir} belongs to another config (there / here):\n  " + "\n  ".join(found) + "\n"
                 "Give this run another --workdir, or remove that folder"
             )
+
+
+def _require_folder(path: Path) -> None:
+    there = next(parent for parent in (path.absolute(), *path.absolute().parents) if os.path.lexists(parent))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise WorkdirError(
+            f"expected as --workdir a folder to write to, found {path}, which cannot be one "
+            f"({there} is {'write-protected' if there.is_dir() else 'no folder'}): give another"
+        )
 
 
 def claim(run: Run, data: Data) -> None:

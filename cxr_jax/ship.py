@@ -37,7 +37,7 @@ def segmenter(workdir: Path, folder: Path = WEIGHTS) -> Path:
     if found.translates:
         raise ShipError(f"{workdir} segments translated images: expected a model that reads images as they are")
     model = found.model["segmenter"] if "translator" in found.model else found.model
-    return _write(folder / f"{found.experiment.task}{compact.SUFFIX}", model, "pretraining", found.experiment, workdir)
+    return _write(folder / f"{found.experiment.task}{compact.SUFFIX}", model, found.stage, found.experiment, workdir)
 
 
 def translator(workdir: Path, folder: Path = WEIGHTS) -> Path:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 from tqdm import tqdm
 
-from cxr_jax import devices
+from cxr_jax import devices, provenance
 from cxr_jax.checkpoints import Checkpoints, saved_epochs, to_host
 from cxr_jax.errors import UserError
 from cxr_jax.journal import Journal
@@ -172,7 +172,8 @@ class _Run:
         """Open the member's folder and take up its latest checkpoint."""
         self.stage, self.member = stage, member
         directory = member.workdir / stage.name
-        self.checkpoints = Checkpoints(directory / "checkpoints", {"stage": stage.name, "config": member.config})
+        about = {"stage": stage.name, "config": member.config, "made": provenance.here()}
+        self.checkpoints = Checkpoints(directory / "checkpoints", about)
         self.epoch, self.state = self.checkpoints.resume(member.state)
         self.model_shape = jax.eval_shape(member.deploy, self.state)
         self.journal = Journal(directory, self.epoch)

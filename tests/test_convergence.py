@@ -154,7 +154,7 @@ def test_only_what_failed_starts_again_from_other_random_numbers(transfers, monk
     assert [outcome.epoch for outcome in outcomes] == [3, 3, 3]
     records = [convergence.recorded(job.workdir / "warmup") for job in jobs]
     assert [(record["converged"], record["restarts"]) for record in records] == [(True, 0), (True, 1), (False, 1)]
-    assert records[2]["faults"] == ["cycle_error 0.90 is above 0.5"]
+    assert records[2]["faults"] == ["warmup: cycle_error 0.90 is above 0.5"]
     assert (tmp_path / "1/warmup_failed_0/scalars.jsonl").exists()
     assert not (tmp_path / "0/warmup_failed_0").exists()
 

@@ -18,6 +18,7 @@ from cxr_jax import (
     experiment,
     inference,
     iteration,
+    provenance,
     runs,
     segmentation,
     training,
@@ -131,6 +132,19 @@ def test_evaluate_gives_the_same_figures_and_trains_nothing(finished, tfds_dir, 
     monkeypatch.setattr(transfer, "attempt", None)
     again = experiment.evaluate(tiny.experiment(), workdir, tfds_dir, None)
     assert again["test"] == results["test"]
+
+
+def test_results_name_what_trained_a_model_not_what_tested_it_last(finished, tfds_dir, monkeypatch):
+    workdir, results = finished
+    later = provenance.here() | {"command": "python later.py", "commit": "0" * 40}
+    monkeypatch.setattr(provenance, "here", lambda: later)
+    for again in (experiment.evaluate, experiment.train):
+        found = again(tiny.experiment(), workdir, tfds_dir, None)
+        assert found["tested"] == later
+        assert {**found, "tested": results["tested"]} == results
+    assert set(results["trained"]) == set(results["plausible"])
+    for made in (results, *results["trained"].values()):
+        assert {name: made[name] for name in later} == results["tested"]
 
 
 def test_label_free_training_never_reads_a_target_mask(finished, tmp_path, tfds_dir, monkeypatch):
@@ -292,7 +306,7 @@ def test_many_radiographs_have_the_probabilities_of_each():
         together.append(len(images))
         return images / np.float32(255)
 
-    model = inference.Predictor(tiny.experiment(), 0, None, soften, soften)
+    model = inference.Predictor(tiny.experiment(), "pretraining", 0, None, soften, soften)
     images = [np.random.default_rng(rows).random((rows, 50)) for rows in range(40, 45)]
     found = list(model.probabilities(images, batch=2))
     assert together == [2, 2, 2]
@@ -310,6 +324,21 @@ def test_a_stage_is_told_by_its_checkpoint(finished, tmp_path, monkeypatch):
         assert inference.restore(path).epoch == results["epochs"]["before_self_training"]
 
 
+def test_a_workdir_without_its_last_stage_is_named(finished, tmp_path, caplog):
+    workdir, _ = finished
+    for stage in ("pretraining", "transfer"):
+        shutil.copytree(workdir / stage, tmp_path / stage)
+        found = inference.restore(tmp_path)
+        assert (found.stage, found.learned_from) == (stage, ("phantom/a", "phantom/b")[: 1 + (stage == "transfer")])
+        assert f"has no model of its last stage, self_training, yet: this is that of {stage}" in caplog.text
+        caplog.clear()
+        inference.restore(tmp_path / stage)
+        inference.restore_translator(workdir)
+        assert not caplog.text
+    inference.restore(workdir)
+    assert not caplog.text
+
+
 def test_an_older_checkpoint_is_of_the_stage_that_its_folder_is_named_after(finished, tmp_path, monkeypatch):
     workdir, results = finished
     shutil.copytree(workdir / "transfer", tmp_path / "mymodel")
@@ -325,7 +354,7 @@ def test_an_older_checkpoint_is_of_the_stage_that_its_folder_is_named_after(fini
     ("restore", "stage", "expected"),
     [
         (inference.restore, "warmup", "self_training, transfer, adaptation, pretraining"),
-        (inference.restore_translator, "pretraining", "transfer, translator"),
+        (inference.restore_translator, "pretraining", "transfer"),
     ],
 )
 def test_a_stage_without_the_model_that_is_asked_for_is_refused(finished, restore, stage, expected):
@@ -573,16 +602,16 @@ def test_a_changed_tree_is_told_but_not_for_its_results(tmp_path, monkeypatch):
         who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
         return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
 
-    for name in ("cxr_jax/results.py", "docs/results/table.json"):
+    for name in ("cxr_jax/provenance.py", "docs/results/table.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    monkeypatch.setattr(results_module, "__file__", str(tmp_path / "cxr_jax/results.py"))
-    assert results_module.commit() == "unknown"
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "cxr_jax/provenance.py"))
+    assert provenance.commit() == "unknown"
     git("init")
     git("add", ".")
     git("commit", "-m", "all")
     head = git("rev-parse", "HEAD").strip()
     (tmp_path / "docs/results/table.json").write_text("[]")
-    assert results_module.commit() == head
-    (tmp_path / "cxr_jax/results.py").write_text("1")
-    assert results_module.commit() == f"{head}-dirty"
+    assert provenance.commit() == head
+    (tmp_path / "cxr_jax/provenance.py").write_text("1")
+    assert provenance.commit() == f"{head}-dirty"

@@ -31,6 +31,8 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     ("arguments", "message"),
     [
         ([], "--mode=train needs --config"),
+        (["--config=configs/none.py", "--config.seed=1"], "No such file or directory: 'configs/none.py'"),
+        (["--config=configs/transfer.py", "--config.pretrainin.epochs=3"], 'Did you mean "pretraining"'),
         (["--config=configs/transfer.py", "--config.lable_frac=0.5"], "lable_frac"),
         (["--config=configs/transfer.py", "--config.label_frac=7"], r"config.label_frac must be in [0, 1], found 7.0"),
         (["--config=configs/transfer.py", "--config.label_frac=half"], "half"),
@@ -50,10 +52,13 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         ),
         (["--config=configs/transfer.py", "0.5"], "unexpected arguments: 0.5"),
         (["--config=configs/transfer.py", "--mode=dream"], "train|evaluate"),
+        (["--mode=predict", "--input=docs", "--output=x"], "--mode=predict does not take --workdir; it takes --ch"),
+        (["--config=configs/transfer.py", "--coordinator=auto"], "found no processes to join"),
+        (["--config=configs/transfer.py:phantom", "--workdir=README.md/run"], "README.md is no folder)"),
     ],
 )
 def test_wrong_input_is_a_usage_error(arguments, message, tmp_path):
-    result = run(*arguments, f"--workdir={tmp_path / 'run'}")
+    result = run(f"--workdir={tmp_path / 'run'}", *arguments)
     assert result.returncode != 0
     assert message in result.stdout + result.stderr
     assert not (tmp_path / "run").exists()

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
 
-from cxr_jax import experiment, exported, inference, inputs, mask_files, prediction, reading, runs
+from cxr_jax import checkpoints, experiment, exported, inference, inputs, mask_files, prediction, reading, runs
 from cxr_jax.data import radiographs
 from tests import tiny
 from tests.samples import dicom
@@ -293,8 +293,8 @@ def test_what_cannot_start_is_refused(models, folder, tmp_path):
         with pytest.raises(prediction.PredictionError, match="expected as --output a folder to write to"):
             prediction.predict([lungs], folder, output)
         with pytest.raises(exported.ExportError, match="expected as --output a folder to write to"):
-            exported.write(lungs, output)
-    with pytest.raises(prediction.PredictionError, match="draws lungs, as another checkpoint does"):
+            exported.write([lungs], output)
+    with pytest.raises(checkpoints.CheckpointError, match="draws lungs, as another checkpoint does"):
         prediction.predict([lungs, lungs / "pretraining"], folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

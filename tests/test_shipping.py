@@ -41,7 +41,7 @@ def workdir(tmp_path_factory, tfds_dir):
 
 @pytest.mark.parametrize("stage", ["pretraining", "transfer"])
 def test_a_fresh_process_without_this_project_runs_it(workdir, tmp_path, stage):
-    path = exported.write(workdir / stage, tmp_path / "out")
+    (path,) = exported.write([workdir / stage], tmp_path / "out")
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), np.uint8)
     np.save(tmp_path / "images.npy", images)
     words = [sys.executable, "-c", FRESH, path, tmp_path / "images.npy", tmp_path / "found.npy"]
@@ -51,16 +51,24 @@ def test_a_fresh_process_without_this_project_runs_it(workdir, tmp_path, stage):
     about = json.loads(path.with_suffix(".json").read_text())
     assert (about["organ"], about["input"]["shape"]) == ("lungs", ["b", 32, 32, 1])
     assert len(about["preparation"]) == 5
+    learned_from = ["phantom/a", "phantom/b"] if stage == "transfer" else ["phantom/a"]
+    assert (about["stage"], about["learned_from"]) == (stage, learned_from)
     plan = tiny.experiment(tones="equalised", negated=("phantom/b",))
     steps = exported.describe(dataclasses.replace(inference.restore(workdir / stage), experiment=plan))["preparation"]
     assert (steps[4], len(steps)) == (exported.RANKS, 7)
 
 
 def test_nothing_is_overwritten_unless_told(workdir, tmp_path):
-    exported.write(workdir / "pretraining", tmp_path)
+    exported.write([workdir / "pretraining"], tmp_path)
     with pytest.raises(exported.ExportError, match="is there already"):
-        exported.write(workdir / "pretraining", tmp_path)
-    exported.write(workdir / "pretraining", tmp_path, overwrite=True)
+        exported.write([workdir / "pretraining"], tmp_path)
+    exported.write([workdir / "pretraining"], tmp_path, overwrite=True)
+
+
+def test_two_models_of_one_organ_are_refused_before_either_is_exported(workdir, tmp_path):
+    with pytest.raises(CheckpointError, match="draws lungs, as another checkpoint does"):
+        exported.write([workdir, workdir / "pretraining"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("prepare", [lambda soften: soften, tta.averaged], ids=["once", "averaged"])
@@ -71,7 +79,9 @@ def test_every_segmenter_can_be_exported_for_any_batch(name, prepare):
     plan = dataclasses.replace(tiny.experiment(), segmenter={"name": name, "width": 16})
     graph, model = segmentation.build(plan, jax.random.key(0))
     soften = partial(prepare(segmentation.probability(graph)), model)
-    call = jax.export.deserialize(exported.serialise(inference.Predictor(plan, 0, model, soften, soften))).call
+    call = jax.export.deserialize(
+        exported.serialise(inference.Predictor(plan, "pretraining", 0, model, soften, soften))
+    ).call
     for count in (1, 3):
         images = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 1), np.uint8)
         np.testing.assert_allclose(call(images), soften(images), atol=1e-5)
@@ -98,6 +108,7 @@ def test_a_shipped_model_is_that_of_its_run_in_less_than_half_of_the_bytes(workd
         assert (np.abs(np.asarray(after) - before) <= largest / 254 + 1e-6).all()
         assert after.dtype == before.dtype
     # A quarter, but for the names of arrays, which count where these are so small.
+    assert shipped.stage == "transfer"
     assert path.stat().st_size < 0.45 * sum(leaf.nbytes for leaf in jax.tree.leaves(segmenter))
     graph, _ = segmentation.build(found.experiment, None)
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), np.uint8)
