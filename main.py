@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
     try:
         getattr(commands, MODE.value)()
     except UserError as error:
-        raise app.UsageError(str(error)) from error
+        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted: the same command goes on with a training, or makes masks anew with --overwrite")
 

@@ -61,6 +61,8 @@ def check_values(experiment: Experiment) -> None:
         raise ConfigError("config.label_frac must be above 0 for method 'from_scratch', which learns from labels alone")
     if experiment.method == "transfer":
         _check_transfer(experiment.transfer, experiment.translator.get("name"))
+        if experiment.self_training is not None and experiment.self_training.epochs:
+            _check_reads_as_is(experiment.transfer.target_look)
 
 
 def check_networks(experiment: Experiment) -> None:
@@ -124,6 +126,16 @@ def _check_transfer(settings: Transfer, translator: str) -> None:
         )
 
 
+def _check_reads_as_is(target_look: str) -> None:
+    """Check that the transfer leaves an M_A that reads the target's images as they are: those it will teach itself."""
+    if target_look != "b":
+        raise ConfigError(
+            f"config.transfer.target_look is {target_look!r}: M_A reads translated images, and config.self_training, "
+            "which teaches it the images as they are, would lose that; expected 'b' (with supervised_looks.b above 0), "
+            "or config.self_training.epochs 0"
+        )
+
+
 def _check_convergence(limits: Convergence) -> None:
     path = "config.transfer.convergence"
     low, high = limits.balance
@@ -151,16 +163,17 @@ def _check_network(section: str, sizes: Mapping[str, Any], registry: Mapping[str
     """Check that a network exists, has the sizes that are set, and fits the image size; `section` is the config's."""
     one_of(f"config.{section}.name", sizes.get("name"), registry)
     network = registry[sizes["name"]]
-    known = [name for name in inspect.signature(network.__init__).parameters if name not in ("self", "rngs")]
+    parameters = inspect.signature(network.__init__).parameters
+    known = {name: kind.annotation for name, kind in parameters.items() if name not in ("self", "rngs")}
     for name, value in sizes.items():
         if name != "name" and name not in known:
             raise ConfigError(
                 f"config.{section}.{name} is unknown; the sizes of {sizes['name']} are {', '.join(known)}"
             )
         if name != "name":
-            if type(value) is not int:
-                raise ConfigError(f"config.{section}.{name} must be a int, found {value!r}")
-            within(f"config.{section}.{name}", value, 1, 4096)
+            if type(value) is not known[name]:
+                raise ConfigError(f"config.{section}.{name} must be a {known[name].__name__}, found {value!r}")
+            within(f"config.{section}.{name}", value, 0 if known[name] is bool else 1, 4096)
     try:
         initialise(network, None, **network_sizes(sizes))
     except ValueError as error:

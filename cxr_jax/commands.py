@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from absl import app, flags
@@ -21,7 +22,9 @@ MANUAL_DIR = flags.DEFINE_string(
     os.environ.get("CXR_MANUAL_DIR"),
     "The folder whose sub-folders jsrt/ and montgomery/ hold the official downloads.",
 )
-CHECKPOINTS = flags.DEFINE_multi_string(
+CHECKPOINTS = flags.DEFINE_multi(
+    flags.ListParser(),
+    flags.CsvListSerializer(","),
     "checkpoint",
     None,
     "Work directories to predict with or to export, each of another organ, with commas or by repeating the flag; "
@@ -50,22 +53,37 @@ KINDS = {
 
 
 def parse_flags(arguments: list[str]) -> list[str]:
-    """Parse flags as absl does; what ml_collections raises for a config's file or fields ends in one line, too."""
+    """Parse flags as absl does, and look whether the config could be read; exit with a line that says what is wrong.
+
+    What the config's own code raises, other than `ValueError`, goes through: its traceback says where.
+    """
     try:
-        rest = app.parse_flags_with_usage(arguments)
+        rest = flags.FLAGS(arguments)
         hasattr(CONFIG.value, "to_dict")  # of a file that could not be read, this raises why
+    except flags.Error as error:
+        sys.exit(f"wrong flags: {_last_line(error)}; --help lists them")
     except (AttributeError, KeyError, OSError) as error:
-        if CONFIG.value is None:  # the file itself failed: its traceback says where
+        if not _raised_in("ml_collections", error):
             raise
-        sys.exit(f"FATAL Flags parsing error: --config={flags.FLAGS['config'].config_filename}: {_reason(error)}")
+        sys.exit(f"wrong --config: {_message(error)}")
     return rest
 
 
-def _reason(error: BaseException) -> str:
+def _raised_in(package: str, error: BaseException) -> bool:
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__", "").startswith(package)
+
+
+def _message(error: BaseException) -> str:
     """Return what an error says in one line; those of ml_collections hold others."""
     while error.args and isinstance(error.args[0], BaseException):
         error = error.args[0]
     return " ".join(str(error.args[-1] if error.args else error).split())
+
+
+def _last_line(error: BaseException) -> str:
+    """Return what an error says in its last line: before it, some have the traceback of a config."""
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
 
 
 def require_taken(mode: str) -> None:
@@ -91,18 +109,19 @@ def _run(mode: str) -> None:
     if CONFIG.value is None:
         raise app.UsageError(f"--mode={mode} needs --config, a file in configs/")
     plan = config.parse(CONFIG.value)
-    workdir = Path(WORKDIR.value or _default_workdir())
+    workdir = _path(WORKDIR.value or _default_workdir())
     kind, screen = KINDS[type(plan)]
-    found = getattr(kind, mode)(plan, workdir, DATA_DIR.value, MANUAL_DIR.value)
+    folders = (value and str(_path(value)) for value in (DATA_DIR.value, MANUAL_DIR.value))
+    found = getattr(kind, mode)(plan, workdir, *folders)
     if devices.is_primary():
         print(screen(found))
         print(f"  results, checkpoints, pictures and logs: {workdir}")
 
 
-def _default_workdir() -> Path:
+def _default_workdir() -> str:
     """Return runs/ and the config's file name and preset, such as runs/transfer_phantom."""
     path, _, preset = flags.FLAGS["config"].config_filename.partition(":")
-    return Path("runs") / "_".join(filter(None, [Path(path).stem, preset]))
+    return f"runs/{'_'.join(filter(None, [Path(path).stem, preset]))}"
 
 
 def predict() -> None:
@@ -113,8 +132,8 @@ def predict() -> None:
         _require("predict", "checkpoint")
     skipped = prediction.predict(
         models,
-        Path(INPUT.value),
-        Path(OUTPUT.value),
+        _path(INPUT.value),
+        _path(OUTPUT.value),
         tidy=TIDY.value,
         mask_format=MASK_FORMAT.value,
         overwrite=OVERWRITE.value,
@@ -128,16 +147,28 @@ def predict() -> None:
 def export() -> None:
     """Make each model a file that JAX runs without this project."""
     _require("export", "checkpoint", "output")
-    for path in exported.write(_checkpoints(), Path(OUTPUT.value), OVERWRITE.value):
+    for path in exported.write(_checkpoints(), _path(OUTPUT.value), OVERWRITE.value):
         print(path)
 
 
 def _checkpoints() -> list[Path]:
-    return [Path(directory) for given in CHECKPOINTS.value or () for directory in given.split(",")]
+    """Return the models that were named; raise `UsageError` where the flag was given and names none."""
+    named = [path for given in CHECKPOINTS.value or () for path in given]
+    if CHECKPOINTS.value and not all(named):
+        named = []
+    if CHECKPOINTS.value and not named:
+        raise app.UsageError("expected work directories after --checkpoint=, found none")
+    return [_path(path) for path in named]
+
+
+def _path(value: str) -> Path:
+    """Return a path that was given, `~` in front of which no shell expands after `=`."""
+    return Path(value).expanduser()
 
 
 def _require(mode: str, *names: str) -> None:
     """Raise `UsageError` where a flag that the mode needs was not given."""
     for name in names:
         if not flags.FLAGS[name].value:
-            raise app.UsageError(f"--mode={mode} needs --{name}: {flags.FLAGS[name].help}")
+            told = flags.FLAGS[name].help.splitlines()[0].rstrip(";")  # absl adds a line of its own
+            raise app.UsageError(f"--mode={mode} needs --{name}: {told}")

@@ -14,7 +14,7 @@ from cxr_jax.models import TRANSLATORS
 from cxr_jax.plans import Experiment, Table1, Table2
 from cxr_jax.typed import ConfigError, build
 
-FOLDERS = ("source_dir", "target_dir")  # one folder may be written in several ways
+FOLDERS = ("source_dir", "target_dir")
 Plan = Experiment | Table1 | Table2
 DEFAULTS = {
     field.name: field.default for field in dataclasses.fields(Experiment) if field.default is not dataclasses.MISSING
@@ -24,9 +24,6 @@ DEFAULTS = {
 def parse(config: ConfigDict | Mapping[str, Any]) -> Plan:
     """Return the checked experiment, or grid of experiments, of a config; raise `ConfigError`."""
     plain = _choose_translator(config.to_dict() if isinstance(config, ConfigDict) else dict(config))
-    plain |= {
-        name: os.path.normpath(plain[name]) for name in FOLDERS if isinstance(plain.get(name), str) and plain[name]
-    }
     kinds = {"table1": _table1, "table2": _table2}
     return kinds.get(plain.get("method"), _experiment)(plain)
 
@@ -114,13 +111,17 @@ def to_json(experiment: Plan) -> dict[str, Any]:
 def differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "config") -> list[str]:
     """Return a line `field: value / other value` for each field in which two stored configs differ.
 
-    A field that one of them is older than has its default there.
+    A field that one of them is older than has its default there; a folder may be written in several ways.
     """
     lines = []
     for name in sorted({*one, *other}):
-        left, right = (stored.get(name, DEFAULTS.get(name)) for stored in (one, other))
+        left, right = (_comparable(name, stored.get(name, DEFAULTS.get(name))) for stored in (one, other))
         if isinstance(left, Mapping) and isinstance(right, Mapping):
             lines += differences(left, right, f"{path}.{name}")
         elif left != right:
             lines.append(f"{path}.{name}: {left!r} / {right!r}")
     return lines
+
+
+def _comparable(name: str, value: Any) -> Any:
+    return os.path.normpath(value) if name in FOLDERS and value else value

@@ -1,5 +1,6 @@
 """Source and target of an experiment: loaded, split, and checked for the labels that it needs."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,14 +62,43 @@ class Data(NamedTuple):
         return Shape.of(self.source.masks[self.source_split.train])
 
 
+class _Images(NamedTuple):
+    """Source and target as they are prepared for a task, and a target as a whole where only a part is in memory."""
+
+    source: Radiographs
+    target: Radiographs | None
+    whole: large.Large | None
+
+
 def load(experiment: plans.Experiment, data_dir: str | None, manual_dir: str | None) -> Data:
     """Load the datasets and split them; raise `ConfigError` where they lack labels that are needed."""
+    return _arranged(experiment, _images(experiment, data_dir, manual_dir))
+
+
+def require(experiments: Sequence[plans.Experiment], data_dir: str | None, manual_dir: str | None) -> None:
+    """Raise what `load` would for the first of experiments on the same datasets that these cannot serve.
+
+    They may differ in method, task, fold, seed and share of labels. Images are loaded once for each task.
+    """
+    for task in dict.fromkeys(experiment.task for experiment in experiments):
+        of_task = [experiment for experiment in experiments if experiment.task == task]
+        images = _images(max(of_task, key=lambda experiment: experiment.label_frac), data_dir, manual_dir)
+        for experiment in of_task:
+            _arranged(experiment, images)
+
+
+def _images(experiment: plans.Experiment, data_dir: str | None, manual_dir: str | None) -> _Images:
     folders = {"source": experiment.source_dir, "target": experiment.target_dir}
     if experiment.target is None:
         del folders["target"]
     folders_first = sorted(folders, key=lambda side: folders[side] is None)  # what is wrong with those is told at once
     loaded = {side: _read(experiment, side, data_dir, manual_dir) for side in folders_first}
-    (source, _), (target, whole) = loaded["source"], loaded.get("target", (None, None))
+    return _Images(loaded["source"][0], *loaded.get("target", (None, None)))
+
+
+def _arranged(experiment: plans.Experiment, images: _Images) -> Data:
+    """Split the images as an experiment wants them."""
+    source, target, whole = images
     _require_labels(experiment, source, target)
     source = source.with_masks()
     source_split = splits.split(source.ids, experiment.fold, experiment.seed, source.patients)

@@ -22,7 +22,7 @@ from cxr_jax import (
 )
 from cxr_jax.data import splits
 from cxr_jax.datasets import Data
-from cxr_jax.runs import Run, claim, kept, require_own
+from cxr_jax.runs import Run, claim, held, kept, require_own
 
 
 def train(experiment: plans.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
@@ -38,8 +38,15 @@ def train_together(runs: Sequence[Run], data_dir: str | None, manual_dir: str | 
     for run in runs:
         require_own(run)
     data = [datasets.load(run.experiment, data_dir, manual_dir) for run in runs]
-    for run, datum in zip(runs, data, strict=True):
-        claim(run, datum)
+    with held(runs):
+        for run, datum in zip(runs, data, strict=True):
+            claim(run, datum)
+        _train(runs, data)
+        return [test(run, datum) for run, datum in zip(runs, data, strict=True)]
+
+
+def _train(runs: Sequence[Run], data: Sequence[Data]) -> None:
+    """Train the stages of the runs' method."""
     method = runs[0].experiment.method
     if method == "from_scratch":
         _adapt(runs, data, [None] * len(runs))
@@ -52,7 +59,6 @@ def train_together(runs: Sequence[Run], data_dir: str | None, manual_dir: str | 
             _self_train(runs, data)
         elif method == "fine_tuning":
             _adapt(runs, data, segmenters)
-    return [test(run, datum) for run, datum in zip(runs, data, strict=True)]
 
 
 def _pretrain(runs: Sequence[Run], data: Sequence[Data]) -> tuple[nnx.GraphDef, list[Any]]:
@@ -154,8 +160,9 @@ def evaluate_run(run: Run, data_dir: str | None, manual_dir: str | None) -> dict
     require_own(run)
     checkpoints.require_finished(run.outcome / "checkpoints", _epochs(run))  # told before data are prepared
     data = datasets.load(run.experiment, data_dir, manual_dir)
-    claim(run, data)
-    return test(run, data)
+    with held([run]):
+        claim(run, data)
+        return test(run, data)
 
 
 def _epochs(run: Run) -> int:

@@ -11,9 +11,8 @@ import numpy as np
 from jax import export
 
 from cxr_jax import files, inference, provenance, results
-from cxr_jax.data.radiographs import FRAME_LEVEL
+from cxr_jax.data.radiographs import FRAME_LEVEL, stored_side
 from cxr_jax.errors import UserError
-from tfds_builders.squares import STORED_SIDE
 
 SUFFIX = ".jax"
 ABOUT = ".json"
@@ -64,15 +63,15 @@ def describe(model: inference.Predictor) -> dict[str, Any]:
     """Return what somebody needs to know who has that file alone."""
     experiment = model.experiment
     size = experiment.image_size
-    dataset = experiment.target or experiment.source
+    stored = stored_side(model.dataset)
     steps = [
-        f"resize the image to {STORED_SIDE}x{STORED_SIDE}, averaging areas where it shrinks",
+        f"resize the image to {stored}x{stored}, averaging areas where it shrinks",
         "scale it so that 0, or its darkest pixel if that is below 0, becomes 0 and its brightest 255, uint8",
         f"cut it to the bounding box of the pixels above {FRAME_LEVEL:g} of its maximum" * experiment.trim,
         f"resize it to {size}x{size}, again averaging areas where it shrinks",
         RANKS * (experiment.tones == "equalised"),
         "scale it from its own minimum and maximum to 0 and 255, uint8",
-        "invert it" * (dataset in experiment.negated),
+        "invert it" * (model.dataset in experiment.negated),
     ]
     return {
         "organ": experiment.task,

@@ -24,16 +24,15 @@ def train(
     """Train and test what is missing of the cells; a finished one is left alone.
 
     Neighbours of one `kind` train together, `together` at once, on a CPU as many as it has devices (one, unless XLA was
-    told otherwise), which is faster there. A cell of another config raises `cxr_jax.runs.WorkdirError`, and a task or
-    share of labels that a dataset cannot serve its error, before anything is trained. `TrainingDiverged` of the first
-    cell whose losses are never finite is raised when all others are trained and tested.
+    told otherwise), which is faster there. A cell of another config raises `cxr_jax.runs.WorkdirError`, and one that
+    the datasets cannot serve their error, before anything is trained. `TrainingDiverged` of the first cell whose losses
+    are never finite is raised when all others are trained and tested.
     """
     for cell in cells:
         require_own(cell)
     devices.wait_for_all("grid")
     missing = [cell for cell in cells if not (cell.workdir / FILE).exists()]
-    for cell in {(cell.experiment.task, cell.experiment.label_frac): cell for cell in missing}.values():
-        datasets.load(cell.experiment, data_dir, manual_dir)
+    datasets.require([cell.experiment for cell in missing], data_dir, manual_dir)
     diverged = []
     size = min(together, jax.device_count()) if jax.default_backend() == "cpu" else together
     with tqdm(total=len(cells), initial=len(cells) - len(missing), desc="cells") as progress:

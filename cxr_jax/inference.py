@@ -16,10 +16,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, UInt8
 
 from cxr_jax import checkpoints, compact, config, evaluation, iteration, plans, postprocessing, segmentation, tta
-from cxr_jax.data.radiographs import TASKS
+from cxr_jax.data.radiographs import TASKS, stored_side
 from cxr_jax.models import TRANSLATORS, initialise
 from cxr_jax.views import Views
-from tfds_builders.squares import STORED_SIDE, resize, stored_square
+from tfds_builders.squares import resize, stored_square
 
 Images = UInt8[Array, "b s s 1"] | UInt8[np.ndarray, "b s s 1"]
 
@@ -48,6 +48,11 @@ class Predictor:
     def translates(self) -> bool:
         """Say whether it segments what it makes of a target's image, not that image itself."""
         return "translator" in self.model and self.experiment.transfer.target_look == "a"
+
+    @property
+    def dataset(self) -> str:
+        """The dataset as whose images it prepares those that it is given."""
+        return self.experiment.target or self.experiment.source
 
     @property
     def learned_from(self) -> tuple[str, ...]:
@@ -105,17 +110,17 @@ class Predictor:
             raise ValueError(f"expected one grey image (h w) of finite numbers, found {image.shape} {image.dtype}")
         if not image.size:
             raise ValueError(f"expected one grey image (h w), found an empty one, {image.shape}")
-        look, square = self.experiment.look(self.experiment.target or self.experiment.source), stored_square(image)
-        return _scaled(look.frame(square), image.shape), look(square)
+        look, square = self.experiment.look(self.dataset), stored_square(image, stored_side(self.dataset))
+        return _scaled(look.frame(square), len(square), image.shape), look(square)
 
 
-def _scaled(frame: tuple[slice, slice], shape: tuple[int, int]) -> tuple[slice, slice]:
-    """Return the pixels of an image of that shape which lie in a part of its stored square, one at least."""
+def _scaled(frame: tuple[slice, slice], stored: int, shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the pixels of an image of that shape which lie in a part of its `stored` square, one at least."""
     scaled = []
     for part, side in zip(frame, shape, strict=True):
-        first, end, _ = part.indices(STORED_SIDE)
-        start = min(math.ceil(first * side / STORED_SIDE), side - 1)
-        scaled.append(slice(start, max(math.floor(end * side / STORED_SIDE), start + 1)))
+        first, end, _ = part.indices(stored)
+        start = min(math.ceil(first * side / stored), side - 1)
+        scaled.append(slice(start, max(math.floor(end * side / stored), start + 1)))
     return scaled[0], scaled[1]
 
 

@@ -13,6 +13,8 @@ from cxr_jax.errors import UserError
 from tfds_builders.radiograph_files import SUFFIXES
 from tfds_builders.radiograph_folder.folder import INDEX
 
+TABLE = "measurements.csv"  # of what predicting has found, beside the masks
+
 
 class InputError(UserError):
     """An input that predicting cannot start with; the message says what was expected and what to do."""
@@ -31,10 +33,10 @@ def find(source: Path, output: Path) -> tuple[list[Input], dict[str, str]]:
     """Return what is to be read, and by its name why something is out of reach.
 
     That is a file, or whatever in a folder and its sub-folders means to be a radiograph: nothing hidden, no index of a
-    DICOM medium, nothing in `output`. Links that lead out of the folder and sub-folders that cannot be listed are out
-    of reach. What is written for a file has its name without suffix, or with it where another has that name already:
-    `b.png_lungs.png` and `b.dcm_lungs.png`. Raises `InputError`
-    where that is nothing, or not apart from `output`.
+    DICOM medium, nothing in `output` or in a folder that predicting has written to before (it holds a `TABLE`). Links
+    that lead out of the folder and sub-folders that cannot be listed are out of reach. What is written for a file has
+    its name without suffix, or with it where another has that name already: `b.png_lungs.png` and `b.dcm_lungs.png`.
+    Raises `InputError` where that is nothing, or not apart from `output`.
     """
     try:
         source.stat()
@@ -53,7 +55,8 @@ def find(source: Path, output: Path) -> tuple[list[Input], dict[str, str]]:
     unreachable: dict[str, str] = {}
     paths = list(_walk(source, output, unreachable))
     if not paths and not unreachable:
-        raise InputError(f"{source} holds no radiograph: expected {', '.join(SUFFIXES)}, or other DICOM files")
+        expected = f"{', '.join(SUFFIXES)}, or other DICOM files"
+        raise InputError(f"{source} holds no radiograph: expected {expected}, and no {TABLE}, which marks masks")
     return named(paths, source, output), unreachable
 
 
@@ -90,6 +93,9 @@ def _walk(source: Path, output: Path, unreachable: dict[str, str]) -> Iterator[P
         tell(Path(error.filename), f"expected a folder that can be listed, found otherwise ({error.strerror})")
 
     for folder, folders, names in os.walk(source, onerror=unlisted):
+        if TABLE in names:
+            folders[:] = []
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         wanted = {name for name in names if _means_to_be_one(Path(folder, name))}
         for name in (*folders, *sorted(wanted)):

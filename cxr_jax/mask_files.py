@@ -68,12 +68,13 @@ def png(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, path:
 
 
 def nifti(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, path: Path) -> bytes:
-    """Return a mask of 0 and 1 as NIfTI: x to the patient's left and y to the feet, as a frontal view is read."""
+    """Return a mask of 0 and 1 as NIfTI of one slice: x to the image's right, y down the image, as viewers show it."""
     if max(mask.shape) > NIFTI_SIDE:
         raise ValueError(f"expected at most {NIFTI_SIDE} pixels a side, found {mask.shape[1]}x{mask.shape[0]}")
     height, width = radiograph.spacing or (1.0, 1.0)
     affine = np.diag([-width, -height, 1.0, 1.0])
     image = nibabel.Nifti1Image(mask.astype(np.uint8).T[..., None], affine)
+    image.header.set_xyzt_units("mm" if radiograph.spacing else "unknown")
     return gzip.compress(image.to_bytes(), mtime=0)
 
 

@@ -7,25 +7,34 @@ from jaxtyping import Bool
 
 Mask = Bool[np.ndarray, "h w"]
 
+LEAST_SHARE = 0.1  # of the lungs' pixels that are those of another lung
+
 
 def measure(masks: Mapping[str, Mask], spacing: tuple[float, float] | None) -> dict[str, float]:
     """Return the measurements of one image's masks, by organ; what a blank or missing mask leaves open is not there.
 
     `ORGAN_area_px` and, with the `spacing` (height and width of a pixel in mm), `ORGAN_area_mm2`. `lungs_width` is the
-    greatest inner width of the chest, from the outermost pixel of one lung to that of the other; `heart_width` that of
-    the heart's shadow, likewise over all of its rows; both `_px`, and `_mm` with the spacing. `cardiothoracic_ratio` is
-    the second over the first.
+    greatest inner width of the chest, from the outermost pixel of one lung to that of the other, and is not there where
+    one lung alone was found; `heart_width` that of the heart's shadow, likewise over all of its rows; both `_px`, and
+    `_mm` with the spacing. `cardiothoracic_ratio` is the second over the first.
     """
     found = {}
     for organ, mask in masks.items():
         if mask.any():
             found |= _with_unit(f"{organ}_area", float(mask.sum()), "mm2", spacing and spacing[0] * spacing[1])
     for organ in ("lungs", "heart"):
-        if organ in masks and masks[organ].any():
+        if f"{organ}_area_px" in found and (organ == "heart" or on_both_sides(masks[organ], masks.get("heart"))):
             found |= _with_unit(f"{organ}_width", float(width(masks[organ])), "mm", spacing and spacing[1])
     if "lungs_width_px" in found and "heart_width_px" in found:
         found["cardiothoracic_ratio"] = found["heart_width_px"] / found["lungs_width_px"]
     return found
+
+
+def on_both_sides(lungs: Mask, heart: Mask | None) -> bool:
+    """Tell whether a tenth of the lungs at least is on either side of the heart's middle, or else of the image's."""
+    columns = np.arange(lungs.shape[1]) if heart is None or not heart.any() else np.flatnonzero(heart.any(axis=0))
+    left = lungs[:, : round((columns[0] + columns[-1] + 1) / 2)].sum() / lungs.sum()
+    return bool(LEAST_SHARE <= left <= 1 - LEAST_SHARE)
 
 
 def width(mask: Mask) -> int:

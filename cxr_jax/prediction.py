@@ -11,12 +11,11 @@ from tqdm import tqdm
 
 from cxr_jax import dicom_seg, files, inference, mask_files, measurements, reading
 from cxr_jax.errors import UserError
-from cxr_jax.inputs import Input, find
+from cxr_jax.inputs import TABLE, Input, find
 from cxr_jax.isolation import IsolatedReader
 from tfds_builders.radiograph_files import Radiograph
 from tfds_builders.squares import looks_blank
 
-TABLE = "measurements.csv"
 TOGETHER = 8  # radiographs that are predicted at once, at most
 PIXELS = 64 * 10**6  # that are held before they are predicted, however few radiographs that is
 MEASURED = (

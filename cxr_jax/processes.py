@@ -1,5 +1,7 @@
 """The flags by which several processes train together, and the start of that."""
 
+import re
+
 from absl import app, flags
 
 from cxr_jax import devices
@@ -22,6 +24,8 @@ def join(mode: str, *, together: bool) -> None:
         return
     if not together:
         raise app.UsageError(f"--mode={mode} runs in one process: leave --coordinator out")
+    if COORDINATOR.value != "auto" and not re.fullmatch(r".+:\d+", COORDINATOR.value):
+        raise app.UsageError(f"--coordinator expects HOST:PORT or auto, found {COORDINATOR.value!r}")
     if COORDINATOR.value != "auto" and not (PROCESS.value or 0) < (PROCESSES.value or 0):
         raise app.UsageError(
             f"--coordinator={COORDINATOR.value} needs --processes and, below that, --process; "

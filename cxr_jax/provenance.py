@@ -34,10 +34,11 @@ def command() -> str:
 def commit() -> str:
     """Return the commit of the code that runs, marked where a tracked file but a result was changed since.
 
-    Outside of git it is `unknown`.
+    Where git does not keep this code it is `unknown`.
     """
     git = functools.partial(subprocess.run, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     try:
+        git(["git", "ls-files", "--error-unmatch", Path(__file__).name])  # another project's, around this one, does not
         head = git(["git", "rev-parse", "HEAD"]).stdout.strip()
         paths = ":/", ":(top,exclude)docs/results"
         changed = git(["git", "status", "--porcelain", "--untracked-files=no", "--", *paths]).stdout

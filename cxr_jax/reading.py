@@ -13,7 +13,7 @@ class ReadError(ValueError):
     """A file that is no radiograph this project can read; the message names it and says what was expected."""
 
 
-def read(path: Path) -> Radiograph:
+def read(path: str | Path) -> Radiograph:
     """Read a radiograph as `tfds_builders.radiograph_files.read` does, from a regular file; raise `ReadError`.
 
     A hostile file may crash its decoder, and this process: `cxr_jax.isolation.IsolatedReader` reads such in another.
@@ -35,7 +35,7 @@ def looks_like_one(path: Path) -> bool:
         return radiograph_files.is_one(path.name, b"")
 
 
-def _content(path: Path) -> bytes:
+def _content(path: str | Path) -> bytes:
     """Return the bytes of a regular file of a sane size."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:

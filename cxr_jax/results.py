@@ -45,7 +45,7 @@ def write(
     trained = {name: predictors[folder].made for name, (folder, _) in tests.items()}
     results = {
         **describe(experiment),
-        **list(trained.values())[-1],
+        **(list(trained.values())[-1] or _told_before(workdir)),
         **about,
         "trained": trained,
         "tested": provenance.here(),
@@ -61,6 +61,13 @@ def write(
     cases = {TITLES[name]: _cases(test) for name, test in tested.items()}
     run_report.write(workdir / run_report.FILE, summary.splitlines()[0], summary, results, stages, cases)
     return results
+
+
+def _told_before(workdir: Path) -> dict[str, Any]:
+    """Return what earlier results say that trained a model, which older checkpoints do not say themselves."""
+    path = workdir / FILE
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    return {name: earlier[name] for name in provenance.here() if name in earlier}
 
 
 class Tested(NamedTuple):

@@ -2,10 +2,17 @@
 
 import json
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cxr_jax import config, plans, results
+try:
+    import fcntl
+except ImportError:  # not on every system
+    fcntl = None
+
+from cxr_jax import config, devices, plans, results
 from cxr_jax.datasets import Data
 from cxr_jax.errors import UserError
 
@@ -106,6 +113,45 @@ def claim(run: Run, data: Data) -> None:
                     "images. Give this run another --workdir, or put back what was there"
                 )
         results.write_json(part.workdir / LEARNED_FROM, learned)
+
+
+@contextmanager
+def held(runs: Sequence[Run]) -> Iterator[None]:
+    """Keep other processes from working in the runs' folders; raise `WorkdirError` where one does so now.
+
+    Of processes that train together, the first holds them. Where system or disk know no locks, nothing is held.
+    """
+    with ExitStack() as stack:
+        for folder in {part.workdir for run in runs for part in run.parts} if devices.is_primary() else ():
+            stack.enter_context(_held(folder))
+        yield
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder by a lock on itself, which ends with the process at the latest and leaves no file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkdirError(
+            f"expected as --workdir a folder to write to, but {folder} cannot be made ({error.strerror}): give another"
+        ) from error
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise WorkdirError(
+            f"another process is at work in {folder}: wait until it has ended, or give another --workdir"
+        ) from error
+    except OSError:  # no locks on this disk
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def kept(path: Path) -> Any:

@@ -68,6 +68,8 @@ def test_the_paper_protocol_is_the_default():
             "config.translator.name must be one of munit, munit_dataset_style, unit, cyclegan; found 'pix2pix'",
         ),
         ("munit.width", 1.5, "config.munit.width must be a int, found 1.5"),
+        ("segmenter", {"name": "fcn", "width": 64, "batch_norm": 1}, "segmenter.batch_norm must be a bool, found 1"),
+        ("self_training.epochs", 5, "which teaches it the images as they are, would lose that; expected 'b'"),
         ("pretraining.epochs", 0, "config.pretraining.epochs must be in"),
         ("pretraining.schedule", "linear", "config.pretraining.schedule must be one of constant, cosine"),
         ("transfer.warmup_epochs", 0, "config.transfer.warmup_epochs must be in"),
@@ -132,6 +134,11 @@ def test_missing_parts_are_named():
     del without["seed"]
     with pytest.raises(config.ConfigError, match=r"config.seed is missing"):
         config.parse(without)
+
+
+def test_a_folder_may_be_written_in_several_ways():
+    one, *others = ({"target_dir": name, "source_dir": None} for name in ("a/b", "a/b/", "./a//b", "a/c"))
+    assert [config.differences(one, other) for other in others] == [[], [], ["config.target_dir: 'a/b' / 'a/c'"]]
 
 
 def test_differences_name_the_fields():

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import jax
@@ -16,6 +18,7 @@ from cxr_jax import (
     config,
     datasets,
     experiment,
+    exported,
     inference,
     iteration,
     provenance,
@@ -145,6 +148,10 @@ def test_results_name_what_trained_a_model_not_what_tested_it_last(finished, tfd
     assert set(results["trained"]) == set(results["plausible"])
     for made in (results, *results["trained"].values()):
         assert {name: made[name] for name in later} == results["tested"]
+    restore = inference.restore
+    monkeypatch.setattr(inference, "restore", lambda path: dataclasses.replace(restore(path), made={}))  # an older one
+    found = experiment.evaluate(tiny.experiment(), workdir, tfds_dir, None)
+    assert {**found, "tested": results["tested"], "trained": results["trained"]} == results
 
 
 def test_label_free_training_never_reads_a_target_mask(finished, tmp_path, tfds_dir, monkeypatch):
@@ -281,6 +288,23 @@ def test_prediction_prepares_images_as_a_folder_of_them_is_prepared(finished, tf
         assert abs(found[-1] + 1 - stop * side / len(stored)) <= 1
 
 
+def test_a_model_of_a_folder_sees_an_image_as_it_learned_from_it(finished, tfds_dir, tmp_path):
+    drawn = np.random.default_rng(0).integers(0, 255, (6, 700, 650), np.uint8)  # larger than what is stored
+    drawn[:, :40] = 0
+    for number, image in enumerate(drawn):
+        hospitals.save(tmp_path / f"images/{number}.png", image)
+    prepared = radiographs.load("radiograph_folder", "lungs", 32, tfds_dir, folder=str(tmp_path))
+    seen = []
+    model = dataclasses.replace(
+        inference.restore(finished[0]),
+        experiment=folder_experiment(tmp_path),
+        predict=lambda images: seen.append(images) or np.ones_like(images),
+    )
+    assert len(list(model.masks(drawn, batch=len(drawn)))) == len(drawn)
+    np.testing.assert_array_equal(seen[0], prepared.images)
+    assert exported.describe(model)["preparation"][0].startswith("resize the image to 512x512")
+
+
 def test_an_empty_image_is_refused(finished):
     with pytest.raises(ValueError, match="found an empty one"):
         inference.restore(finished[0])(np.zeros((0, 5)))
@@ -415,6 +439,18 @@ def test_a_folder_is_split_by_patient(tmp_path, tfds_dir):
         assert not set(known) & set(whose[split.train][~data.labelled])
 
 
+def test_a_folder_that_another_process_works_in_is_refused(finished, tfds_dir):
+    workdir, results = finished
+    hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); print(flush=True); input()"
+    words = [sys.executable, "-c", hold, str(workdir)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(runs.WorkdirError, match="another process is at work in"):
+            experiment.evaluate(tiny.experiment(), workdir, tfds_dir, None)
+        other.communicate(b"\n")
+    assert experiment.evaluate(tiny.experiment(), workdir, tfds_dir, None)["test"] == results["test"]
+
+
 def test_a_workdir_whose_folder_has_changed_is_refused(hospital, tmp_path, tfds_dir):
     run = runs.Run(folder_experiment(hospital), tmp_path / "run")
     runs.claim(run, datasets.load(run.experiment, tfds_dir, None))
@@ -480,6 +516,25 @@ def test_labels_alone_choose_the_epoch_of_self_training_where_there_are_some(tmp
     assert list(job.validation.ids) == list(judges.ids)
     np.testing.assert_array_equal(job.validation.masks, judges.masks)
     assert job.trusted
+
+
+def test_a_seed_without_labels_where_they_are_needed_is_told_whatever_others_have(tmp_path, tfds_dir):
+    folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, unmasked=range(3, 20))
+    found = {}
+    for seed in range(12):
+        plan = folder_experiment(folder, seed=seed, label_frac=1.0)
+        try:
+            datasets.load(plan, tfds_dir, None)
+        except config.ConfigError as error:
+            found.setdefault(False, (plan, str(error)))
+        else:
+            found.setdefault(True, (plan, ""))
+    (good, _), (bad, message) = found[True], found[False]
+    unlabelled = dataclasses.replace(bad, label_frac=0.0)
+    datasets.require([good, unlabelled], tfds_dir, None)
+    for order in ([good, bad], [bad, good]):
+        with pytest.raises(config.ConfigError, match=re.escape(message)):
+            datasets.require([unlabelled, *order], tfds_dir, None)
 
 
 def test_labels_must_train_and_choose_the_epoch(tmp_path, tfds_dir):
@@ -608,6 +663,8 @@ def test_a_changed_tree_is_told_but_not_for_its_results(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "cxr_jax/provenance.py"))
     assert provenance.commit() == "unknown"
     git("init")
+    git("commit", "--allow-empty", "-m", "of another project, around this one")
+    assert provenance.commit() == "unknown"
     git("add", ".")
     git("commit", "-m", "all")
     head = git("rev-parse", "HEAD").strip()

@@ -41,6 +41,14 @@ def test_without_the_size_of_a_pixel_there_are_pixels_and_the_ratio():
     assert found["cardiothoracic_ratio"] == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("lung", [box(5, 35, 10, 22), box(5, 30, 35, 50), box(5, 30, 28, 50)])
+def test_a_lung_alone_has_no_chest_width_and_no_ratio(lung):
+    found = measure({"lungs": lung, "heart": HEART}, (1.0, 1.0))
+    assert found["lungs_area_px"] == lung.sum()
+    assert found["heart_width_mm"] == 16
+    assert not {"lungs_width_px", "lungs_width_mm", "cardiothoracic_ratio"} & set(found)
+
+
 def test_blank_masks_measure_nothing():
     blank = np.zeros((4, 4), bool)
     assert measure({"lungs": blank, "heart": blank}, (1.0, 1.0)) == {}

@@ -242,6 +242,14 @@ def test_what_cannot_be_written_for_one_file_does_not_keep_the_others(models, fo
     assert not (output / "x.dcm_lungs.nii.gz").exists()
 
 
+def test_what_was_written_before_is_no_radiograph(models, folder):
+    for output in (folder / "out1", folder / "more" / "out2"):
+        assert prediction.predict([models["lungs"]], folder, output) == 0
+        assert set(table(output)) == {"x.png", "x.dcm", "more/y.tif"}
+    with pytest.raises(inputs.InputError, match=r"holds no radiograph: .* no measurements\.csv, which marks masks"):
+        inputs.find(folder / "out1", folder / "out3")
+
+
 def test_a_full_disk_leaves_what_was_there_before(tmp_path, monkeypatch):
     (tmp_path / "x_lungs.png").write_bytes(b"old")
 

@@ -53,6 +53,30 @@ def test_pixels_come_out_as_they_are(tmp_path, content, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1.5e-2)
 
 
+@pytest.mark.parametrize(
+    ("padding", "tags"),
+    [
+        (0, {"PhotometricInterpretation": "MONOCHROME1"}),
+        (4095, {}),
+        (4090, {"PixelPaddingRangeLimit": 4095}),
+        (4095, {"PixelPaddingRangeLimit": 4090, "RescaleIntercept": 100, "RescaleSlope": 1}),
+    ],
+)
+def test_padding_is_black_and_no_part_of_the_image(tmp_path, padding, tags):
+    image = RAMP.astype(np.uint16) * 10 + 500
+    framed = np.pad(image, 3, constant_values=padding)
+    alone = read(tmp_path, dicom(image, **{name: tags[name] for name in tags if "Range" not in name})).pixels
+    found = read(tmp_path, dicom(framed, PixelPaddingValue=padding, **tags)).pixels
+    np.testing.assert_array_equal(found[3:-3, 3:-3], alone)
+    found[3:-3, 3:-3] = 0
+    assert not found.any()
+
+
+def test_an_image_that_is_padding_throughout_stays_as_it_is(tmp_path):
+    found = read(tmp_path, dicom(np.full((4, 4), 7, np.uint16), PixelPaddingValue=7)).pixels
+    assert not found.any() or (found == 7).all()
+
+
 @pytest.mark.parametrize("content", [picture(RAMP, "JPEG", quality=95), None], ids=["jpeg", "dicom"])
 def test_lossy_files_are_read_nearly(tmp_path, content):
     content = content or dicom(RAMP, JPEGBaseline8Bit, picture(RAMP, "JPEG", quality=95))

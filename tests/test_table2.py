@@ -185,7 +185,9 @@ def test_what_is_not_finished_is_trained_before_it_is_evaluated(finished, tmp_pa
     with pytest.raises(checkpoints.CheckpointError, match=r"cell .*transfer_0 is not finished: give .*--mode=train"):
         table2.evaluate(small(), tmp_path, tfds_dir, None)
     longer = small(adaptation=config.to_json(tiny.experiment())["pretraining"] | {"epochs": 3})
-    cell = runs.Run(longer.experiments()["seed0/fine_tuning_5"], workdir / "seed0/fine_tuning_5")
+    shutil.copytree(workdir / "seed0/fine_tuning_5", tmp_path / "stopped")
+    cell = runs.Run(longer.experiments()["seed0/fine_tuning_5"], tmp_path / "stopped")
+    results.write_json(cell.workdir / "config.json", config.to_json(cell.experiment))
     with pytest.raises(checkpoints.CheckpointError, match=r"ends at epoch 1 of 3: give the command with --mode=train"):
         experiment.evaluate_run(cell, tfds_dir, None)
 

@@ -239,6 +239,8 @@ def _tar_members(path: Path) -> Iterator[tuple[str, File]]:
         with gzip.open(path) as stream, tarfile.open(fileobj=_Unpacked(path, stream), mode="r|") as archive:
             for info in archive:
                 name = _member_name(path, info.name)
+                if info.issparse():  # a few bytes of which may be any size
+                    raise DownloadError(f"{path}: expected plain members, found {name!r} sparse; unpack it yourself")
                 if info.isfile():
                     content = archive.extractfile(info).read()
                     yield name, File(f"{path}: {name}", info.size, lambda content=content: content)

@@ -94,6 +94,21 @@ def test_links_in_a_tar_are_not_files(tmp_path):
     assert not image_files.find_files(tmp_path)
 
 
+def test_sparse_members_of_a_tar_which_may_be_any_size_are_refused(tmp_path):
+    sparse = tarfile.TarInfo("hole.txt")
+    sparse.size = 512
+    sparse.pax_headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": "hole.txt",
+        "GNU.sparse.realsize": str(900 * 10**9),
+    }
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(sparse, io.BytesIO(b"0\n".ljust(512, b"\0")))
+    with pytest.raises(DownloadError, match=r"a\.tar\.gz: expected plain members, found 'hole\.txt' sparse"):
+        image_files.find_files(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["cut.zip", "cut.tar.gz"])
 def test_damaged_archives_are_named(tmp_path, name):
     source = tmp_path / "source"

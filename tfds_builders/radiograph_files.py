@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pydicom
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from pydicom.filereader import read_dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
@@ -38,7 +38,7 @@ def read(file: File) -> Radiograph:
     """Read a radiograph of 8 to 16 bits, grey or colour, by its content, whatever its name.
 
     A picture is turned as its EXIF orientation says. Of a DICOM file, rescaling and the first window (or look-up table)
-    are applied, and MONOCHROME1 is inverted. Raises `DownloadError`.
+    are applied, MONOCHROME1 is inverted, and padding is black. Raises `DownloadError`.
     """
     content = file.read()
     with _decoding(file):
@@ -104,9 +104,20 @@ def _dicom(content: bytes) -> Radiograph:
     pixels = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset).astype(np.float32)
     if pixels.shape != (height, width):
         raise ValueError(f"expected {height}x{width} pixels, found {pixels.shape}")
+    padding = _padding(dataset)
+    seen = pixels if padding.all() else pixels[~padding]
     if meaning == "MONOCHROME1":
-        pixels = pixels.max() + pixels.min() - pixels
-    return Radiograph(pixels, _spacing(dataset))
+        pixels, seen = (seen.max() + seen.min() - part for part in (pixels, seen))
+    return Radiograph(np.where(padding, min(seen.min(), 0), pixels), _spacing(dataset))
+
+
+def _padding(dataset: pydicom.Dataset) -> Bool[np.ndarray, "h w"]:
+    """Return which pixels of a DICOM file are none: a frame about the image, of one value or a range of them."""
+    first = dataset.get("PixelPaddingValue")
+    last = dataset.get("PixelPaddingRangeLimit", first)
+    if not (isinstance(first, int) and isinstance(last, int)):
+        return np.zeros(dataset.pixel_array.shape, bool)
+    return (dataset.pixel_array >= min(first, last)) & (dataset.pixel_array <= max(first, last))
 
 
 def _inflated(content: bytes) -> io.BytesIO:

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Shaped, UInt8
 from PIL import Image
 
 STORED_SIDE = 256  # of the squares in which datasets are kept, unless another of their configs is asked for
+FOLDER_SIDE = 512  # of those in which a `radiograph_folder` is
 LEAST_SIDE = 32  # of a radiograph, in pixels
 
 

@@ -36,9 +36,10 @@ class Large(NamedTuple):
 
     @property
     def checksum(self) -> str:
-        """A checksum of the name and of whose each image is: equal data, equal string."""
+        """A checksum of the images and of whose each is, not of their masks: equal data, equal string."""
+        images = getattr(self.builder.builder_config, "identity", self.name)
         whose = sorted(zip(self.ids, self.patients or self.ids, strict=True))
-        return f"{zlib.crc32(repr((self.name, whose)).encode()):08x}"
+        return f"{zlib.crc32(repr((images, whose)).encode()):08x}"
 
     @property
     def people(self) -> int:

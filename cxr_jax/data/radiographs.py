@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from cxr_jax import devices
 from cxr_jax.errors import UserError
 from tfds_builders.organs import ORGANS
-from tfds_builders.squares import resize
+from tfds_builders.squares import FOLDER_SIDE, STORED_SIDE, resize
 
 TASKS = ORGANS
 FOLDER = "radiograph_folder"  # the dataset that needs to be told where it lies
@@ -150,6 +150,11 @@ def load(
         patients=patients if "patient" in builder.info.features else None,
         annotated=np.array(annotated) if structures and not all(annotated) else None,
     )
+
+
+def stored_side(name: str) -> int:
+    """Return the side of the squares in which dataset `name` is prepared; a phantom is drawn at its own."""
+    return FOLDER_SIDE if name == FOLDER else STORED_SIDE
 
 
 def structures_of(task: str, features: Collection[str]) -> tuple[str, ...]:

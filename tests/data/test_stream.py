@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxr_jax import config, datasets, experiment
 from cxr_jax.data import large, radiographs, splits, stream
@@ -122,6 +123,21 @@ def test_labels_do_not_stream(tmp_path, tfds_dir):
     with pytest.raises(config.ConfigError, match=message):
         experiment.train(wrong, tmp_path / "run", tfds_dir, None)
     assert not (tmp_path / "run").exists()
+
+
+def test_masks_that_are_drawn_later_are_nothing_to_what_streams(tmp_path, tfds_dir):
+    folder = hospitals.of_phantoms(tmp_path, tfds_dir, patients=10)
+    plan = tiny.experiment(target="radiograph_folder", target_dir=str(folder), target_in_memory=12)
+
+    def checksum():
+        return datasets.load(plan, tfds_dir, None).stream.checksum
+
+    before = checksum()
+    hospitals.of_phantoms(folder, tfds_dir, masks=hospitals.LUNGS, patients=10)
+    assert checksum() == before
+    image = min((folder / "images").glob("*"))
+    hospitals.save(image, 255 - np.asarray(Image.open(image)))
+    assert checksum() != before
 
 
 def test_too_few_patients_in_memory(tmp_path, tfds_dir):

@@ -11,6 +11,8 @@ from functools import cache, partial
 from itertools import permutations
 from pathlib import Path
 
+from absl import logging
+
 from tfds_builders.image_files import MAX_FILE_BYTES, DownloadError, File, walk
 from tfds_builders.isolation import Isolated
 from tfds_builders.organs import ORGANS
@@ -22,6 +24,7 @@ NOTES = (".csv", ".db", ".html", ".ini", ".json", ".md", ".pdf", ".txt", ".xlsx"
 INDEX = "DICOMDIR"  # passed over too: what a DICOM medium holds
 STRUCTURES = tuple(dict.fromkeys(name for organ, parts in ORGANS.items() for name in (organ, *parts)))
 LEAST = 5  # images, or patients: one for each fold
+UNKNOWN = "unknown: "  # begins the name of a patient of whom an image alone is known
 SHOWN = 20  # faults in a message
 REMEDY = "replace it, or take it out of the folder"
 
@@ -29,8 +32,8 @@ LAYOUT = f"""\
 Expected is a folder like this, of which only the images are needed:
   {IMAGES}/**/STEM.png         radiographs ({", ".join(SUFFIXES)}); they may lie in the folder itself, too
   {MASKS}/STRUCTURE/STEM.png   masks of {", ".join(STRUCTURES)}, of all or some images
-  {PATIENTS}               whose the images are: a line "image,patient", then one for each image; where all are
-                             DICOM files that say it, it need not be there"""
+  {PATIENTS}               whose the images are: a line "image,patient", then one for each image; DICOM files
+                             may say it in its place"""
 
 
 class FolderError(ValueError):
@@ -58,11 +61,12 @@ class Contents:
         masks = ", ".join(f"{structure} ({len(files)})" for structure, files in self.masks.items()) or "nothing"
         return f"{self.folder}: {len(self.images)} images, masks of {masks}, {people}"
 
-    def checksum(self) -> str:
-        """Return what tells this content from any other, wherever it lies: from names, bytes and patients."""
+    def checksum(self, *, masks: bool = True) -> str:
+        """Return what tells this content, with or without its masks, from any other: names, bytes and patients."""
+        drawn = self.masks if masks else {}
         parts = [
             *((IMAGES, stem, _digest(file)) for stem, file in self.images.items()),
-            *((name, stem, _digest(file)) for name, masks in self.masks.items() for stem, file in masks.items()),
+            *((name, stem, _digest(file)) for name, files in drawn.items() for stem, file in files.items()),
             *(self.patients or {}).items(),
         ]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -175,21 +179,28 @@ def _patients(folder: Path, images: Mapping[str, File], faults: list[str]) -> di
 
 
 def _dicom_patients(folder: Path, images: Mapping[str, File], faults: list[str]) -> dict[str, str] | None:
-    """Return each image's patient as the DICOM files say; None where one of them does not, or is none."""
-    if not all(is_dicom(_start(folder / file.name)) for file in images.values()):
-        return None
+    """Return each image's patient as the DICOM files say, one of its own where none is said; None where none says it.
+
+    What is said of some images only is told in the log.
+    """
+    files = {stem: file for stem, file in sorted(images.items()) if is_dicom(_start(folder / file.name))}
     patients: dict[str, str] = {}
     with Isolated() as process:
-        for stem, file in sorted(images.items()):
+        for stem, file in files.items():
             try:
                 patient = process.call(file.name, read_patient, file)
             except DownloadError as error:
                 faults.append(str(error))
                 return None
-            if patient is None:
-                return None
-            patients[stem] = patient
-    return patients or None
+            if patient is not None:
+                patients[stem] = patient
+    unknown = {stem: f"{UNKNOWN}{stem}" for stem in images if stem not in patients}
+    if patients and unknown:
+        logging.warning(
+            "%s: whose %d of %d images are is not said, %s first; each counts as another patient's, unless %s tells",
+            *(folder, len(unknown), len(images), min(unknown), PATIENTS),
+        )
+    return dict(sorted((patients | unknown).items())) if patients else None
 
 
 def _pairs(table: File) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests import hospitals
 from tests.hospitals import STEMS, assert_refused, make, write_patients
 from tests.samples import dicom
 from tfds_builders.radiograph_folder import folder as folders
@@ -13,13 +14,21 @@ def folder(tmp_path):
     return make(tmp_path / "hospital")
 
 
-def test_without_a_table_dicom_files_say_whose_they_are_if_all_do(folder):
+def test_without_a_table_dicom_files_say_whose_they_are(folder, caplog):
     (folder / "patients.csv").unlink()
     for stem in STEMS:
         (folder / f"images/{stem}.png").unlink()
         (folder / f"images/{stem}.dcm").write_bytes(dicom(PatientID=f"id of {stem}"))
     assert folders.read(folder).patients == {stem: f"id of {stem}" for stem in STEMS}
+    assert not caplog.text
     (folder / f"images/{STEMS[0]}.dcm").write_bytes(dicom())
+    (folder / f"images/{STEMS[1]}.dcm").unlink()
+    hospitals.save(folder / f"images/{STEMS[1]}.png", hospitals.gradient())
+    others = {stem: f"id of {stem}" for stem in STEMS[2:]}
+    assert folders.read(folder).patients == {stem: f"unknown: {stem}" for stem in STEMS[:2]} | others
+    assert f"whose 2 of 6 images are is not said, {STEMS[0]} first" in caplog.text
+    for stem in STEMS[2:]:
+        (folder / f"images/{stem}.dcm").write_bytes(dicom())
     assert folders.read(folder).patients is None
     write_patients(folder, {stem: "told" + stem for stem in STEMS})
     assert folders.read(folder).patients[STEMS[1]] == "told" + STEMS[1]

@@ -14,6 +14,7 @@ from tfds_builders.isolation import Isolated
 from tfds_builders.radiograph_folder import folder
 from tfds_builders.radiograph_folder.folder import Contents, FolderError
 from tfds_builders.radiograph_folder.squares import read_mask, read_radiograph
+from tfds_builders.squares import FOLDER_SIDE
 
 
 @dataclass
@@ -29,7 +30,7 @@ class RadiographFolderConfig(tfds.core.BuilderConfig):
 
     name: str = ""
     folder: str | Path = ""
-    size: int = 512
+    size: int = FOLDER_SIDE
 
     def __post_init__(self) -> None:
         """Look at the folder and make the name."""
@@ -41,6 +42,11 @@ class RadiographFolderConfig(tfds.core.BuilderConfig):
     def __str__(self) -> str:
         """Tell what was found, which TFDS logs."""
         return str(self.contents)
+
+    @property
+    def identity(self) -> str:
+        """What tells these images and patients, whatever masks there are, from any other."""
+        return f"{self.contents.checksum(masks=False)}_{self.size}"
 
     @cached_property
     def contents(self) -> Contents:
