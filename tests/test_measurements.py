@@ -52,5 +52,5 @@ def test_a_lung_alone_has_no_chest_width_and_no_ratio(lung):
 def test_blank_masks_measure_nothing():
     blank = np.zeros((4, 4), bool)
     assert measure({"lungs": blank, "heart": blank}, (1.0, 1.0)) == {}
-    assert set(measure({"lungs": LUNGS, "heart": blank}, None)) == {"lungs_area_px", "lungs_width_px"}
+    assert set(measure({"lungs": LUNGS, "heart": np.zeros_like(LUNGS)}, None)) == {"lungs_area_px", "lungs_width_px"}
     assert width(blank) == 0
