@@ -154,9 +154,7 @@ def export() -> None:
 def _checkpoints() -> list[Path]:
     """Return the models that were named; raise `UsageError` where the flag was given and names none."""
     named = [path for given in CHECKPOINTS.value or () for path in given]
-    if CHECKPOINTS.value and not all(named):
-        named = []
-    if CHECKPOINTS.value and not named:
+    if CHECKPOINTS.value is not None and not (named and all(named)):
         raise app.UsageError("expected work directories after --checkpoint=, found none")
     return [_path(path) for path in named]
 
