@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,17 +141,20 @@ def _held(folder: Path) -> Iterator[None]:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
+        with suppress(OSError):  # of a disk that knows no locks
+            _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise WorkdirError(
             f"another process is at work in {folder}: wait until it has ended, or give another --workdir"
         ) from error
-    except OSError:  # no locks on this disk
-        pass
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def kept(path: Path) -> Any:
