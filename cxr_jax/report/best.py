@@ -3,6 +3,7 @@
 The rows are those of Table II at 0 %, of one protocol for each variant, and of both directions.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean
@@ -38,22 +39,23 @@ def _setting(row: Row) -> tuple[str, str, str, int, str]:
 
 
 def _worst(rows: Sequence[Row], setting: tuple[str, str, str, int, str]) -> tuple[str, str]:
-    """Return heading and table for the best of the variants that have all seeds of a setting."""
+    """Return heading and table for the best of the variants of a setting, on the cases that most of these have."""
     scores = {}  # by variant, and by seed and image
     for row in rows:
         if _setting(row) == setting:
             of_variant = scores.setdefault(f"{row['protocol']}, {table2.column(row)}", {})
             of_variant |= {(row["seed"], image): score for image, score in row["jaccard"]["per_image"].items()}
-    tested = max(scores.values(), key=len).keys()
-    scores = {name: images for name, images in scores.items() if images.keys() == tested}
-    best = max(scores, key=lambda name: mean(scores[name].values()))
+    found = Counter(frozenset(images) for images in scores.values())
+    shared = max(found, key=lambda cases: (found[cases], len(cases)))
+    scores = {name: images for name, images in scores.items() if shared <= images.keys()}
+    best = max(scores, key=lambda name: mean(scores[name][case] for case in shared))
     lines = [
-        [image, str(seed), *(f"{images[seed, image]:.1f}" for images in scores.values())]
-        for seed, image in sorted(scores[best], key=scores[best].get)[:WORST]
+        [case[1], str(case[0]), *(f"{images[case]:.1f}" if case in images else "-" for images in scores.values())]
+        for case in sorted(scores[best], key=scores[best].get)[:WORST]
     ]
     source, target, task, size, segmenter = setting
     heading = (
         f"{source} to {target}, {task}, {size} px, {segmenter}: the {len(lines)} cases, each an image and a seed, "
-        f"in which {best} is worst, beside the other variants that have all seeds:"
+        f"in which {best} is worst, beside the others:"
     )
     return heading, markdown_table(["image", "seed", *scores], lines)

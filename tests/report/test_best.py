@@ -40,7 +40,7 @@ def test_variants_are_told_over_their_seeds_and_directions_apart():
     assert "labelled" not in best.markdown([*ROWS, labelled])
 
 
-def test_the_worst_images_are_those_of_each_directions_best_variant_that_has_all_seeds(monkeypatch):
+def test_the_worst_images_are_those_of_each_directions_best_variant_that_has_most_seeds(monkeypatch):
     monkeypatch.setattr(best, "WORST", 3)
     heading, table, other_heading, other_table = best.markdown(ROWS).split("\n\n")[1:]
     assert heading.startswith("jsrt to montgomery")
@@ -53,6 +53,13 @@ def test_the_worst_images_are_those_of_each_directions_best_variant_that_has_all
     ]
     assert other_heading.startswith("montgomery to jsrt")
     assert other_table.splitlines()[2:] == ["| m0 | 0 | 10.0 |", "| m1 | 0 | 20.0 |"]
+
+
+def test_a_seed_more_of_the_best_leaves_the_others_beside_it(monkeypatch):
+    monkeypatch.setattr(best, "WORST", 2)
+    heading, table = best.markdown([*ROWS, row(seed=2, scores=(70.0, 97.0))]).split("\n\n")[1:3]
+    assert "in which equalised, self-training alone is worst, beside the others:" in heading
+    assert table.splitlines()[2:] == ["| m0 | 2 | 70.0 | - |", "| m0 | 1 | 80.0 | 85.0 |"]
 
 
 def test_images_of_another_task_or_of_other_seeds_are_not_compared():
