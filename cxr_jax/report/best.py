@@ -3,7 +3,6 @@
 The rows are those of Table II at 0 %, of one protocol for each variant, and of both directions.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean
@@ -38,15 +37,20 @@ def _setting(row: Row) -> tuple[str, str, str, int, str]:
     return row["source"], row["target"], row["task"], row["image_size"], row["segmenter"]
 
 
+def _shared(tested: Sequence[set]) -> set:
+    """Return the largest of these sets that at least half of them hold."""
+    common = [cases for cases in tested if 2 * sum(cases <= other for other in tested) >= len(tested)]
+    return max(common or tested, key=len)
+
+
 def _worst(rows: Sequence[Row], setting: tuple[str, str, str, int, str]) -> tuple[str, str]:
-    """Return heading and table for the best of the variants of a setting, on the cases that most of these have."""
+    """Return heading and table for the best variant of a setting, on the cases that most variants have."""
     scores = {}  # by variant, and by seed and image
     for row in rows:
         if _setting(row) == setting:
             of_variant = scores.setdefault(f"{row['protocol']}, {table2.column(row)}", {})
             of_variant |= {(row["seed"], image): score for image, score in row["jaccard"]["per_image"].items()}
-    found = Counter(frozenset(images) for images in scores.values())
-    shared = max(found, key=lambda cases: (found[cases], len(cases)))
+    shared = _shared([set(images) for images in scores.values()])
     scores = {name: images for name, images in scores.items() if shared <= images.keys()}
     best = max(scores, key=lambda name: mean(scores[name][case] for case in shared))
     lines = [
