@@ -20,6 +20,7 @@ NO_AUGMENTATION = {
     "contrast": 0.0,
     "brightness": 0.0,
     "negation": 0.0,
+    "effusion": 0.0,
 }
 
 AUGMENTATION = {
@@ -31,6 +32,7 @@ AUGMENTATION = {
     "contrast": 0.4,
     "brightness": 0.2,
     "negation": 0.0,
+    "effusion": 0.0,
 }
 
 

@@ -155,7 +155,7 @@ def _check_augmentation(augmentation: Augmentation) -> None:
     within(f"{path}.shift", augmentation.shift, 0, 1)
     within(f"{path}.crop", augmentation.crop, 0.1, 1)
     within(f"{path}.gamma", augmentation.gamma, 1, 10)
-    for name in ("contrast", "brightness", "negation"):
+    for name in ("contrast", "brightness", "negation", "effusion"):
         within(f"{path}.{name}", getattr(augmentation, name), 0, 1)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cxr_jax import checks
+from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.models import TRANSLATORS
 from cxr_jax.plans import Experiment, Table1, Table2
 from cxr_jax.typed import ConfigError, build
@@ -17,7 +18,10 @@ from cxr_jax.typed import ConfigError, build
 FOLDERS = ("source_dir", "target_dir")
 Plan = Experiment | Table1 | Table2
 DEFAULTS = {
-    field.name: field.default for field in dataclasses.fields(Experiment) if field.default is not dataclasses.MISSING
+    field.name: field.default
+    for section in (Experiment, Augmentation)
+    for field in dataclasses.fields(section)
+    if field.default is not dataclasses.MISSING
 }
 
 

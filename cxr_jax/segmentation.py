@@ -148,6 +148,7 @@ def make_iteration(
             partly = slice(settings.batch_size // 2, None)  # the half in which masks may be missing
             drawn = teacher(sampling.to_network(images[partly])) > 0
             masks = masks.at[partly].set(jnp.where(labelled[partly, None, None, None], masks[partly], drawn))
+        images = augmentation.effusion(augment, jax.random.fold_in(keys[1], 1), images, masks)
         batch = steps.LabelledBatch(sampling.to_network(augmentation.intensity(augment, keys[1], images)), masks)
         terms = {}
         for turn, key in zip(turns, keys[2:], strict=True):
