@@ -2,8 +2,9 @@
 
 import importlib
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,8 +96,9 @@ def prepare(
     """Return the builder of dataset `name`, preparing it in `data_dir` where that has not been done.
 
     `manual_dir` is the folder with one sub-folder of official downloads a dataset; TFDS's own default is
-    `DATA_DIR/downloads/manual`. `folder` is where a `radiograph_folder` lies. Raises `DatasetError` where the downloads
-    are missing or damaged, or something is wrong with the folder.
+    `DATA_DIR/downloads/manual`. `folder` is where a `radiograph_folder` lies. Another process may prepare the same at
+    the same time. Raises `DatasetError` where the downloads are missing or damaged, or something is wrong with the
+    folder.
     """
     if name not in DATASETS:
         raise DatasetError(f"unknown dataset {name!r}: expected one of {', '.join(DATASETS)}")
@@ -109,13 +111,22 @@ def prepare(
         downloads = tfds.download.DownloadConfig(manual_dir=Path(manual_dir) / package)
     try:
         which = {} if folder is None else {"config": module.RadiographFolderConfig(folder=folder)}
-        builder = tfds.builder(name, data_dir=data_dir, **which)
+        builder = partial(tfds.builder, name, data_dir=data_dir, **which)
         with devices.primary_first(f"prepare {name}"):
-            if not builder.is_prepared():
-                builder.download_and_prepare(file_format="array_record", download_config=downloads)
+            if not builder().is_prepared():
+                _write(builder, downloads)
+        return builder()
     except (AssertionError, OSError, ValueError) as error:
         raise DatasetError(f"dataset {name!r} could not be prepared: {error}") from error
-    return builder
+
+
+def _write(builder: Callable[[], tfds.core.DatasetBuilder], downloads: tfds.download.DownloadConfig) -> None:
+    """Write the records of a dataset, or leave it at those that another process has finished in the meantime."""
+    try:
+        builder().download_and_prepare(file_format="array_record", download_config=downloads)
+    except FileExistsError:
+        if not builder().is_prepared():
+            raise
 
 
 def load(

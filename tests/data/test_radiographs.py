@@ -113,6 +113,16 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
         radiographs.prepare("jsrt", str(tmp_path), None)
 
 
+def test_another_process_may_finish_preparing_first(phantoms, tfds_dir, tmp_path, monkeypatch):
+    def finished_by_another(builder, **options):
+        shutil.copytree(tfds_dir, tmp_path, dirs_exist_ok=True)
+
+    monkeypatch.setattr(radiographs.tfds.core.GeneratorBasedBuilder, "_download_and_prepare", finished_by_another)
+    loaded = radiographs.load("phantom/b", "lungs", 32, str(tmp_path))
+    np.testing.assert_array_equal(loaded.images, phantoms["lungs"].images)
+    assert not list(tmp_path.rglob("incomplete*"))
+
+
 @pytest.mark.parametrize("name", ["jsrt", "montgomery"])
 def test_nothing_in_the_manual_directory(tmp_path, name):
     with pytest.raises(radiographs.DatasetError, match=f"dataset '{name}' could not be prepared"):
