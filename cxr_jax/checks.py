@@ -39,6 +39,11 @@ def check_values(experiment: Experiment) -> None:
     one_of("config.precision", experiment.precision, PRECISIONS)
     within("config.target_in_memory", experiment.target_in_memory, FOLDS, math.inf)
     _check_augmentation(experiment.augmentation)
+    if experiment.augments.effusion and set(experiment.negated) - {FOLDER}:
+        raise ConfigError(
+            "config.augmentation.effusion draws fluid bright, as bones are; in images of config.negated "
+            f"{experiment.negated} both are dark: expected either to be off, 0.0 or ()"
+        )
     _check_training("config.pretraining", experiment.pretraining)
     if experiment.critic is not None:
         within("config.critic.weight", experiment.critic.weight, 0, math.inf)

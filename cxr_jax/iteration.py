@@ -94,11 +94,12 @@ def make_turns(
 
     So warm-up and transfer share the programs of the first two.
     """
-    settings, augment = experiment.transfer, experiment.augmentation
+    settings, augment = experiment.transfer, experiment.augments
 
-    def perturb(images: Float[Array, "b h w 1"], key: jax.Array) -> Float[Array, "b h w 1"]:
-        unit = augmentation.intensity(augment, key, sampling.from_network(images))
-        return sampling.to_network(unit)
+    def perturb(
+        images: Float[Array, "b h w 1"], masks: Float[Array, "b h w 1"], key: jax.Array
+    ) -> Float[Array, "b h w 1"]:
+        return sampling.to_network(augmentation.appearance(augment, key, sampling.from_network(images), masks))
 
     turns = (
         steps.make_discriminative_step(graphs, tools.discriminative),

@@ -100,6 +100,11 @@ class Experiment:
         return Look(self.image_size, self.trim, dataset in self.negated, self.tones)
 
     @property
+    def augments(self) -> Augmentation:
+        """What is drawn for training images: no effusions where masks are of other organs, not of lungs."""
+        return self.augmentation if self.task == "lungs" else replace(self.augmentation, effusion=0.0)
+
+    @property
     def stage(self) -> str:
         """The name of the stage whose model is the outcome."""
         if self.method in ("fine_tuning", "from_scratch") and not self.is_source_only:

@@ -110,7 +110,7 @@ def _train(
     networks, states = zip(*(_start(job, name, settings, critic, epoch) for job in jobs), strict=True)
     predict = predictor(networks[0].segmenter)
     capacities = max(len(job.training) for job in jobs), max(len(job.partly or ()) for job in jobs)
-    iteration = make_iteration(jobs[0].experiment.augmentation, settings, critic, networks[0])
+    iteration = make_iteration(jobs[0].experiment.augments, settings, critic, networks[0])
     members = [_member(job, state, predict, *capacities) for job, state in zip(jobs, states, strict=True)]
     stage = Stage(name, settings.epochs, epoch, iteration, settings.batch_size)
     return networks[0].segmenter, train(stage, members)
@@ -125,7 +125,7 @@ def make_iteration(
     """Return one training iteration, jitted: draw, augment, take each turn, average the weights.
 
     The masks that a mixture lacks are drawn by the averaged segmenter of the images in front of their augmentation of
-    intensities (mean teacher, Tarvainen & Valpola 2017, with hard labels): what the segmenter learns is to find the
+    appearance (mean teacher, Tarvainen & Valpola 2017, with hard labels): what the segmenter learns is to find the
     same in them afterwards.
     """
     weight = 0.0 if critic is None else critic.weight
@@ -148,8 +148,8 @@ def make_iteration(
             partly = slice(settings.batch_size // 2, None)  # the half in which masks may be missing
             drawn = teacher(sampling.to_network(images[partly])) > 0
             masks = masks.at[partly].set(jnp.where(labelled[partly, None, None, None], masks[partly], drawn))
-        images = augmentation.effusion(augment, jax.random.fold_in(keys[1], 1), images, masks)
-        batch = steps.LabelledBatch(sampling.to_network(augmentation.intensity(augment, keys[1], images)), masks)
+        images = augmentation.appearance(augment, keys[1], images, masks)
+        batch = steps.LabelledBatch(sampling.to_network(images), masks)
         terms = {}
         for turn, key in zip(turns, keys[2:], strict=True):
             state, more = turn(state, batch, key)

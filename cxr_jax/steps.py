@@ -176,7 +176,7 @@ def make_supervised_step(
     looks: Mapping[str, float],
     *,
     target_labels: bool,
-    perturb: Callable[[Gray, PRNGKeyArray], Gray] = lambda images, key: images,
+    perturb: Callable[[Gray, Array, PRNGKeyArray], Gray] = lambda images, masks, key: images,
 ) -> Step:
     """Return the step in which the segmentation loss moves M_A, G_AB and G_BA (Figure 6).
 
@@ -184,7 +184,7 @@ def make_supervised_step(
     recovered samples G_BA(G_AB(a)) and B's are translated ones G_BA(b), where they have a label. In the look of
     B, which the paper does not have, they are G_AB(a) and b. Without `target_labels` no mask of B
     enters, and no image of B but for its style where the translator asks for that.
-    `perturb` is the augmentation of intensities in front of M_A, which must stay differentiable.
+    `perturb` is the augmentation of appearance in front of M_A, which must stay differentiable.
     """
     shown = {look: weight for look, weight in looks.items() if weight > 0}
 
@@ -196,12 +196,12 @@ def make_supervised_step(
             segment = nnx.merge(graphs.segmenter, join(parameters["segmenter"], statistics))
             translator = nnx.merge(graphs.translator, parameters["translator"])
 
-            def loss(samples: Mapping[str, Gray], key: PRNGKeyArray, *truth: Array) -> Float[Array, ""]:
+            def loss(samples: Mapping[str, Gray], key: PRNGKeyArray, masks: Array, *counted: Array) -> Float[Array, ""]:
                 key_perturb, key_segment = jax.random.split(key)
                 total = jnp.zeros(())
                 for look, weight in shown.items():
-                    logits = segment(perturb(samples[look], key_perturb), train=True, key=key_segment)
-                    total += weight * losses.cross_entropy(logits, *truth)
+                    logits = segment(perturb(samples[look], masks, key_perturb), train=True, key=key_segment)
+                    total += weight * losses.cross_entropy(logits, masks, *counted)
                 return total
 
             a_to_b, recovered = translator.there_and_back(batch.a, batch.b, key_style)

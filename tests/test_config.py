@@ -1,5 +1,6 @@
 """Configs: the shipped ones are valid, every wrong one is told."""
 
+import dataclasses
 import math
 
 import pytest
@@ -26,8 +27,21 @@ def test_the_best_is_a_transfer_that_equalises_tones_and_needs_no_label(preset):
     assert experiment.test_time_augmentation
     assert experiment.trains_itself
     assert experiment.augmentation.moves
+    assert experiment.augments.effusion == 0.3
     with pytest.raises(ValueError, match=r"unknown preset 'tiny': expected one of small, phantom, or none"):
         best.get_config("tiny")
+
+
+def test_effusions_are_drawn_in_lungs_alone():
+    plain = best.get_config("small")
+    plain.negated = ("radiograph_folder",)  # a folder of negatives, which is put right so
+    assert config.parse(plain).augments.effusion == 0.3
+    plain.negated = ("jsrt",)
+    with pytest.raises(config.ConfigError, match=r"draws fluid bright.*config.negated \('jsrt',\) both are dark"):
+        config.parse(plain)
+    plain.task = "heart"
+    experiment = config.parse(plain)
+    assert experiment.augments == dataclasses.replace(experiment.augmentation, effusion=0.0)
 
 
 def test_the_paper_protocol_is_the_default():
@@ -48,6 +62,7 @@ def test_the_paper_protocol_is_the_default():
         ("label_frac", 7.0, r"config.label_frac must be in \[0, 1\], found 7.0"),
         ("label_frac", -1.0, "config.label_frac must be in"),
         ("label_frac", math.nan, "config.label_frac must be a float, found nan"),
+        ("augmentation.effusion", 1.5, r"config.augmentation.effusion must be in \[0, 1\]"),
         ("label_frac", "half", "config.label_frac must be a float, found 'half'"),
         ("source", "jrst", "config.source must be one of jsrt, montgomery"),
         ("target", "hospital", "config.target must be one of jsrt, montgomery"),

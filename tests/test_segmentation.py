@@ -19,6 +19,7 @@ from cxr_jax.training import Trained
 from tests import tiny
 
 KEY = jax.random.key(0)
+TOOL = optax.sgd(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -148,15 +149,19 @@ def test_several_may_start_from_one_network():
         assert np.isfinite(flat(kept)).all()
 
 
+def iteration_of(graph):
+    settings = SegmenterTraining(1, 6, 1e-3, 0.9, 0.0, "constant", 0.5)
+    return segmentation.make_iteration(
+        Augmentation.none(), settings, None, segmentation.Networks(graph, TOOL, None, None)
+    )
+
+
 @pytest.fixture(scope="module")
 def teaching():
     """Return an iteration without augmentation, a state whose average is another network, and a mixture to learn."""
-    settings = SegmenterTraining(1, 6, 1e-3, 0.9, 0.0, "constant", 0.5)
     graph, variables = initialise(SEGMENTERS["unet"], KEY, width=8, depth=1)
-    tool = optax.sgd(0.1)
-    networks = segmentation.Networks(graph, tool, None, None)
     _, teacher = initialise(SEGMENTERS["unet"], jax.random.key(1), width=8, depth=1)
-    state = replace(steps.initial_state(steps.learner(graph, variables, tool), {}, KEY), average=teacher)
+    state = replace(steps.initial_state(steps.learner(graph, variables, TOOL), {}, KEY), average=teacher)
     noise = np.random.default_rng(0).integers(0, 256, (10, 16, 16, 1), np.uint8)
     masks = (noise > 127).astype(np.uint8)
     mixture = segmentation.Mixture(
@@ -165,7 +170,7 @@ def teaching():
             jnp.asarray(noise[3:6]), jnp.asarray(masks[3:6]), jnp.array([False, True, False]), jnp.asarray(3)
         ),
     )
-    iteration = segmentation.make_iteration(Augmentation.none(), settings, None, networks)
+    iteration = iteration_of(graph)
     return lambda mixture: iteration(jax.tree.map(jnp.copy, state), mixture), state, graph, mixture
 
 
@@ -183,6 +188,18 @@ def test_the_average_draws_the_masks_that_are_missing(teaching):
     assert float(terms["segmentation"]) != pytest.approx(
         float(losses.cross_entropy(nnx.merge(graph, state.segmenter.parameters)(images), truth.astype(jnp.float32)))
     )
+
+
+def test_the_average_sees_images_in_front_of_their_change_of_appearance(teaching, monkeypatch):
+    _, state, graph, mixture = teaching
+    seen = jnp.full((6, 16, 16, 1), 0.5)
+    monkeypatch.setattr(segmentation.augmentation, "appearance", lambda *arguments: seen)
+    _, terms = iteration_of(graph)(jax.tree.map(jnp.copy, state), mixture)
+    labels = [mixture.labelled.masks, mixture.partly.masks[1:2]]
+    unlabelled = sampling.to_network(sampling.to_unit(mixture.partly.images[jnp.array([0, 2])]))
+    masks = jnp.concatenate([*labels, nnx.merge(graph, state.average)(unlabelled) > 0]).astype(jnp.float32)
+    expected = losses.cross_entropy(nnx.merge(graph, state.segmenter.parameters)(sampling.to_network(seen)), masks)
+    assert float(terms["segmentation"]) == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize(("row", "matters"), [(0, False), (1, True)])

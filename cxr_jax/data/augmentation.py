@@ -1,7 +1,8 @@
-"""Random geometry and intensity, inside the jitted step.
+"""Random geometry and appearance, inside the jitted step.
 
-Radiographs of two scanners differ in framing, black borders, contrast curve and polarity; so does what is
-drawn here. Images are in [0, 1]; whatever comes from outside the image is black, in masks background.
+Radiographs of two scanners differ in framing, black borders, contrast curve and polarity, those of two hospitals in
+disease; so does what is drawn here. Images are in [0, 1]; whatever comes from outside the image is black, in masks
+background.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from cxr_jax.data import effusion
 
 Unit = Float[Array, "b h w 1"]
 
@@ -25,7 +28,7 @@ class Augmentation:
     contrast: float  # factor about mid-grey between 1 - contrast and 1 + contrast
     brightness: float  # offset, to either side
     negation: float  # probability that bright and dark change places
-    effusion: float = 0.0  # probability that lungs are white from their base up to some level
+    effusion: float = 0.0  # probability that an image with masks of lungs shows an effusion (`cxr_jax.data.effusion`)
 
     @classmethod
     def none(cls) -> "Augmentation":
@@ -68,44 +71,10 @@ def intensity(augmentation: Augmentation, key: PRNGKeyArray, images: Unit) -> Un
     return jnp.where(negative, 1.0 - x, x)
 
 
-def effusion(augmentation: Augmentation, key: PRNGKeyArray, images: Unit, lungs: Unit) -> Unit:
-    """Whiten one lung or both from the base up to a level, as a pleural effusion does; masks stay what they were."""
-    if not augmentation.effusion:
-        return images
-    keys = jax.random.split(key, len(images))
-    return jax.vmap(lambda *x: _effusion(augmentation.effusion, *x))(keys, images[..., 0], lungs[..., 0])[..., None]
-
-
-def _effusion(probability, key, image, lungs):
-    h, w = image.shape
-    rows, columns = jnp.arange(h) / h, jnp.arange(w) / w
-    draw = jax.random.uniform(key, (10,))
-
-    def within(i, low, high):
-        return low + (high - low) * draw[i]
-
-    middle = lungs.sum(0) @ columns / jnp.maximum(lungs.sum(), 1.0)
-    right = columns > middle
-    cover = jnp.zeros_like(image)
-    for i, side, chosen in ((0, right, draw[4] < 0.6), (2, ~right, draw[4] > 0.4)):
-        width = lungs @ side.astype(lungs.dtype)  # in each row
-        top = jnp.where(width > 0, rows, 1.0).min()
-        bottom = jnp.where(width > 0, rows, 0.0).max()
-        area = jnp.where(side, lungs.sum(0), 0.0)
-        centre = area @ columns / jnp.maximum(area.sum(), 1.0)
-        level = bottom - within(i, 0.05, 0.7) * (bottom - top) + within(i + 1, -0.4, 0.4) * (columns - centre)
-        below = jax.nn.sigmoid((rows[:, None] - level) / within(5, 1 / 64, 1 / 16))
-        cover = jnp.where(side & chosen, below, cover)
-    near = jnp.minimum(1.0, 2.0 * _band(h) @ lungs @ _band(w).T)  # the lungs, and what is close to them
-    share = jnp.where(draw[6] < probability, within(7, 0.7, 1.0), 0.0)
-    return image + share * cover * near * jnp.maximum(within(8, 0.7, 1.0) - image, 0.0)
-
-
-def _band(side):
-    """Return the matrix that averages over a sixteenth of a side."""
-    apart = jnp.abs(jnp.arange(side)[:, None] - jnp.arange(side))
-    reach = max(1, side // 32)
-    return (apart <= reach) / (2.0 * reach + 1.0)
+def appearance(augmentation: Augmentation, key: PRNGKeyArray, images: Unit, masks: Unit) -> Unit:
+    """Draw effusions into the lungs that `masks` are of, then change intensities; masks hold for the result as well."""
+    images = effusion.draw(augmentation.effusion, jax.random.fold_in(key, 1), images, masks)
+    return intensity(augmentation, key, images)
 
 
 def _affine(augmentation: Augmentation, key: PRNGKeyArray) -> tuple[Float[Array, "2 2"], Float[Array, " 2"]]:
