@@ -39,10 +39,11 @@ def check_values(experiment: Experiment) -> None:
     one_of("config.precision", experiment.precision, PRECISIONS)
     within("config.target_in_memory", experiment.target_in_memory, FOLDS, math.inf)
     _check_augmentation(experiment.augmentation)
-    if experiment.augments.effusion and set(experiment.negated) - {FOLDER}:
+    negatives = {experiment.source, experiment.target} & set(experiment.negated) - {FOLDER}  # a folder's are put right
+    if experiment.augments.effusion and negatives:
         raise ConfigError(
-            "config.augmentation.effusion draws fluid bright, as bones are; in images of config.negated "
-            f"{experiment.negated} both are dark: expected either to be off, 0.0 or ()"
+            "config.augmentation.effusion draws fluid bright, as bones are; config.negated has bones dark in "
+            f"{', '.join(sorted(negatives))}: expected effusion to be 0.0, or none of these in negated"
         )
     _check_training("config.pretraining", experiment.pretraining)
     if experiment.critic is not None:

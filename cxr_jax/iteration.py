@@ -22,7 +22,7 @@ Images = UInt8[Array, "n h w 1"]
 
 
 class Pools(NamedTuple):
-    """The training images of both datasets on the device; an unlabelled image's mask is blank and never read."""
+    """The training images of both datasets on the device; an unlabelled image's mask is blank."""
 
     a: Images
     a_masks: Images
@@ -121,7 +121,7 @@ def make_iteration(
     def draw(key: jax.Array, step: Array, pools: Pools) -> tuple[steps.Batch, jax.Array]:
         key_order, key_draw = jax.random.split(key)
         keys = jax.random.split(jax.random.fold_in(key_draw, step), 1 + len(turns))
-        batch = draw_batch(pools, key_order, keys[0], step, settings.batch_size, experiment.augmentation)
+        batch = draw_batch(pools, key_order, keys[0], step, settings.batch_size, experiment.augments)
         return batch, keys[1:]
 
     @partial(jax.jit, donate_argnums=0)

@@ -96,21 +96,22 @@ def _train(
     """Train a segmenter for each job, together; the epoch with the best validation Jaccard is kept, if that is trusted.
 
     The experiments may differ in seed, task, fold and share of labels alone, where all have some or none. Those whose
-    epochs differ in length, as those of organs do of which a folder has unequally many masks, train one after another.
+    epochs differ in length, as those of organs do of which a folder has unequally many masks, or in what is drawn for
+    them, train one after another.
     """
-    lengths = [max(1, job.epoch // settings.batch_size) for job in jobs]
-    if len(set(lengths)) > 1:
+    kinds = [(max(1, job.epoch // settings.batch_size), job.experiment.augments) for job in jobs]
+    if len(set(kinds)) > 1:
         found = {}
-        for length in sorted(set(lengths)):
-            group = [job for job, its in zip(jobs, lengths, strict=True) if its == length]
+        for kind in dict.fromkeys(kinds):
+            group = [job for job, its in zip(jobs, kinds, strict=True) if its == kind]
             graph, trained = _train(name, settings, critic, group)
             found |= {job.workdir: outcome for job, outcome in zip(group, trained, strict=True)}
         return graph, [found[job.workdir] for job in jobs]
-    epoch = lengths[0]
+    ((epoch, augments),) = set(kinds)
     networks, states = zip(*(_start(job, name, settings, critic, epoch) for job in jobs), strict=True)
     predict = predictor(networks[0].segmenter)
     capacities = max(len(job.training) for job in jobs), max(len(job.partly or ()) for job in jobs)
-    iteration = make_iteration(jobs[0].experiment.augments, settings, critic, networks[0])
+    iteration = make_iteration(augments, settings, critic, networks[0])
     members = [_member(job, state, predict, *capacities) for job, state in zip(jobs, states, strict=True)]
     stage = Stage(name, settings.epochs, epoch, iteration, settings.batch_size)
     return networks[0].segmenter, train(stage, members)

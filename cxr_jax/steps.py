@@ -31,7 +31,7 @@ Gray = Float[Array, "b h w 1"]
 
 
 class Batch(NamedTuple):
-    """Images in [-1, 1] of both domains, and masks in {0, 1}; an unlabelled image's mask is never read."""
+    """Images in [-1, 1] of both domains, and masks in {0, 1}; an unlabelled image's mask is blank."""
 
     a: Gray
     a_masks: Gray

@@ -1,14 +1,12 @@
 """Table I: one experiment a cell, each in its own folder, and the cells' scores over folds and images."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cxr_jax import grid, pictures, plans, results, statistics
-from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.runs import Run
 
 SUMMARY = "table1.json"
@@ -20,7 +18,7 @@ def train(table: plans.Table1, workdir: Path, data_dir: str | None, manual_dir: 
     A finished cell is left alone, so more seeds, folds or segmenters only add cells. The cells of a segmenter train
     together, `table.together` at once.
     """
-    grid.train(_cells(table, workdir), table.together, _kind, data_dir, manual_dir)
+    grid.train(_cells(table, workdir), table.together, lambda cell: cell.experiment.segmenter, data_dir, manual_dir)
     return _write(table, workdir)
 
 
@@ -43,11 +41,6 @@ def _write(table: plans.Table1, workdir: Path) -> list[dict[str, Any]]:
     cells = {names: workdir / folder / "overlays" / "source.png" for names, folder in first.items()}
     pictures.contact_sheet(cells, workdir / "overlays.png")
     return rows
-
-
-def _kind(cell: Run) -> tuple[Mapping[str, Any], Augmentation]:
-    """Return what cells that train together have in common."""
-    return cell.experiment.segmenter, cell.experiment.augments
 
 
 def summarise(table: plans.Table1, workdir: Path) -> list[dict[str, Any]]:

@@ -127,6 +127,12 @@ class Transfers:
         segment = partial(self.views.segment_source, {"segmenter": job.segmenter})
         if polarity.opposed(job.workdir, segment, job.target.validation, Shape.of(job.source.training.masks)):
             parameters["translator"] = polarity.turned(self.graphs.translator, parameters["translator"])
+            if job.experiment.augments.effusion:
+                logging.warning(
+                    "%s: bones are dark, but effusions are drawn bright; leave them out: "
+                    "--config.augmentation.effusion=0.0",
+                    job.target.name,
+                )
         places, size = self.settings.image_pool, job.experiment.image_size
         pools = {domain: image_pool.empty(places, size, size) for domain in "ab" if places}
         return steps.initial_state(

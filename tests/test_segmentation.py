@@ -124,19 +124,33 @@ def test_folds_that_learn_together_are_what_they_are_alone(tmp_path, tfds_dir, c
         assert alone.score == pytest.approx(member.score, abs=0.5)
 
 
-def test_those_whose_epochs_differ_in_length_train_one_after_another(tmp_path, tfds_dir, monkeypatch):
-    data = radiographs.load("phantom/a", "lungs", 32, tfds_dir)
-    long, short = jobs(tmp_path, data)
-    lengths = []
+@pytest.fixture
+def recorded(tmp_path, tfds_dir, monkeypatch):
+    """Return two jobs, and a list of what trains together: the stage's steps, and how many members."""
+    rows = []
 
     def train(stage, members):
-        lengths.append(stage.steps)
+        rows.append((stage.steps, len(members)))
         return [Trained(1, 0.0, member.workdir, None) for member in members]
 
     monkeypatch.setattr(segmentation, "train", train)
+    return *jobs(tmp_path, radiographs.load("phantom/a", "lungs", 32, tfds_dir)), rows
+
+
+def test_those_whose_epochs_differ_in_length_train_one_after_another(recorded):
+    long, short, rows = recorded
     _, trained = segmentation.pretrain([long, short._replace(epoch=9)])
     assert [outcome.model for outcome in trained] == [long.workdir, short.workdir]
-    assert lengths == [9 // 4, long.epoch // 4]
+    assert rows == [(long.epoch // 4, 1), (9 // 4, 1)]
+
+
+@pytest.mark.parametrize(("effusion", "together"), [(0.0, [2]), (0.3, [1, 1])])
+def test_organs_train_together_where_the_same_is_drawn_for_both(recorded, effusion, together):
+    *pair, rows = recorded
+    drawn = replace(pair[0].experiment.augmentation, effusion=effusion)
+    plans = [replace(pair[0].experiment, augmentation=drawn, task=task) for task in ("heart", "lungs")]
+    segmentation.pretrain([pair[0]._replace(experiment=plan) for plan in plans])
+    assert [members for _, members in rows] == together
 
 
 def test_several_may_start_from_one_network():
@@ -192,13 +206,13 @@ def test_the_average_draws_the_masks_that_are_missing(teaching):
 
 def test_the_average_sees_images_in_front_of_their_change_of_appearance(teaching, monkeypatch):
     _, state, graph, mixture = teaching
-    seen = jnp.full((6, 16, 16, 1), 0.5)
-    monkeypatch.setattr(segmentation.augmentation, "appearance", lambda *arguments: seen)
+    monkeypatch.setattr(segmentation.augmentation, "appearance", lambda augment, key, images, masks: 0.2 + 0.5 * masks)
     _, terms = iteration_of(graph)(jax.tree.map(jnp.copy, state), mixture)
     labels = [mixture.labelled.masks, mixture.partly.masks[1:2]]
     unlabelled = sampling.to_network(sampling.to_unit(mixture.partly.images[jnp.array([0, 2])]))
     masks = jnp.concatenate([*labels, nnx.merge(graph, state.average)(unlabelled) > 0]).astype(jnp.float32)
-    expected = losses.cross_entropy(nnx.merge(graph, state.segmenter.parameters)(sampling.to_network(seen)), masks)
+    shown = sampling.to_network(0.2 + 0.5 * masks)
+    expected = losses.cross_entropy(nnx.merge(graph, state.segmenter.parameters)(shown), masks)
     assert float(terms["segmentation"]) == pytest.approx(float(expected), rel=1e-5)
 
 

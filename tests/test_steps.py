@@ -10,7 +10,8 @@ import optax
 import pytest
 from flax import nnx
 
-from cxr_jax import checkpoints, image_pool, iteration, steps
+from cxr_jax import checkpoints, image_pool, iteration, losses, steps
+from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.models import DISCRIMINATORS, SEGMENTERS, TRANSLATORS, initialise, split_statistics, unit
 from tests import tiny
 
@@ -174,6 +175,35 @@ def test_all_b_unlabelled_equals_no_target_labels(setting):
     other, _ = make("supervised", graphs, tools, target_labels=False)(state, batch, KEY)
     for x, y in zip(jax.tree.leaves(one.segmenter), jax.tree.leaves(other.segmenter), strict=True):
         np.testing.assert_allclose(x, y, atol=1e-6)
+
+
+def test_m_a_is_shown_samples_that_are_changed_beside_their_own_masks(setting):
+    graphs, tools, state, batch = setting
+    batch = batch._replace(b_labelled=jnp.array([True, False]))
+    step = steps.make_supervised_step(
+        graphs, tools.supervised, LOOK_OF_B, target_labels=True, perturb=lambda images, masks, key: 0.2 + 0.5 * masks
+    )
+    _, terms = jax.jit(step)(state, batch, KEY)
+    segment = nnx.merge(graphs.segmenter, state.segmenter)
+    for domain, masks, counted in (("a", batch.a_masks, ()), ("b", batch.b_masks, (batch.b_labelled,))):
+        expected = losses.cross_entropy(segment(0.2 + 0.5 * masks, train=True), masks, *counted)
+        assert float(terms[f"segmentation_{domain}"]) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_what_m_a_is_shown_in_a_transfer_may_have_effusions(setting, monkeypatch):
+    graphs, tools, *_ = setting
+    given = {}
+    monkeypatch.setattr(
+        iteration.steps, "make_supervised_step", lambda *parts, perturb, **options: given.setdefault("perturb", perturb)
+    )
+    drawn = replace(Augmentation.none(), effusion=1.0)
+    iteration.make_turns(replace(tiny.experiment(), augmentation=drawn), graphs, tools, target_labels=False)
+    lungs = jnp.zeros((4, 32, 32, 1)).at[:, 6:24, 4:14].set(1.0).at[:, 6:24, 18:28].set(1.0)
+    images = jnp.full_like(lungs, -0.9)
+    shown = given["perturb"](images, lungs, KEY)
+    assert float(shown[:, 20:24].max()) > 0.0
+    assert float(shown[:, :6].max()) < -0.8
+    np.testing.assert_allclose(given["perturb"](images, jnp.zeros_like(lungs), KEY), images, atol=1e-6)
 
 
 def test_a_step_lowers_its_own_loss(setting):

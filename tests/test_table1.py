@@ -1,6 +1,5 @@
 """Table I: the grid of experiments, what is left alone, spreads, and the documents made of the rows."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from scipy import stats
 from configs import table1 as config_file
 from cxr_jax import (
     config,
-    grid,
     pictures,
     plans,
     runs,
@@ -33,19 +31,6 @@ def tiny(**changes) -> plans.Table1:
     plain.pretraining.update(epochs=1, batch_size=16)
     plain.update(changes)
     return config.parse(plain)
-
-
-@pytest.mark.parametrize(("effusion", "groups"), [(0.0, [4]), (0.3, [2, 2])])
-def test_organs_train_together_where_the_same_is_drawn_for_both(effusion, groups, monkeypatch, tmp_path):
-    table = tiny(tasks=("lungs", "heart"), folds=(0, 1))
-    table = dataclasses.replace(table, augmentation=dataclasses.replace(table.augmentation, effusion=effusion))
-    together = []
-    monkeypatch.setattr(grid.jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(grid.datasets, "require", lambda *_: None)
-    monkeypatch.setattr(grid.experiment, "train_together", lambda cells, *_: together.append(len(cells)))
-    monkeypatch.setattr(table1, "_write", lambda *_: [])
-    table1.train(table, tmp_path, None, None)
-    assert together == groups
 
 
 @pytest.mark.parametrize("preset", config_file.PRESETS)

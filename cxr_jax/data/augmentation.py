@@ -73,7 +73,9 @@ def intensity(augmentation: Augmentation, key: PRNGKeyArray, images: Unit) -> Un
 
 def appearance(augmentation: Augmentation, key: PRNGKeyArray, images: Unit, masks: Unit) -> Unit:
     """Draw effusions into the lungs that `masks` are of, then change intensities; masks hold for the result as well."""
-    images = effusion.draw(augmentation.effusion, jax.random.fold_in(key, 1), images, masks)
+    if augmentation.effusion:
+        key, key_effusion = jax.random.split(key)
+        images = effusion.draw(augmentation.effusion, key_effusion, images, masks)
     return intensity(augmentation, key, images)
 
 

@@ -30,8 +30,6 @@ def draw(probability: float, key: PRNGKeyArray, images: Unit, lungs: Unit) -> Un
     One lung or both, by the masks `lungs` in {0, 1}, are white from the base up to a level, and so is what is close to
     them. Where a mask is blank, nothing is drawn. Differentiable by the images.
     """
-    if not probability:
-        return images
     keys = jax.random.split(key, len(images))
     return jax.vmap(partial(_draw, probability))(keys, images[..., 0], lungs[..., 0])[..., None]
 
@@ -39,7 +37,7 @@ def draw(probability: float, key: PRNGKeyArray, images: Unit, lungs: Unit) -> Un
 def _draw(probability: float, key: PRNGKeyArray, image: Plane, lungs: Plane) -> Plane:
     *surfaces, side, softness, chance, density, tone = jax.random.uniform(key, (9,))
     h, w = image.shape
-    right = jnp.arange(w) / w > _centre(lungs.sum(axis=0))
+    right = jnp.arange(w) / w > _middle(lungs.sum(axis=0) > 0)
     softness = _within(SOFTNESS, softness)
     below = [
         jnp.where(chosen, _below(jnp.where(half, lungs, 0.0), *surface, softness), 0.0)
@@ -63,6 +61,12 @@ def _below(lung: Plane, depth: Share, slope: Share, softness: Share) -> Plane:
 def _within(limits: tuple[float, float], share: Share) -> Share:
     low, high = limits
     return low + (high - low) * share
+
+
+def _middle(occupied: Bool[Array, " n"]) -> Share:
+    """Return the place, as share of a side, halfway between the first and the last that is occupied."""
+    places = jnp.arange(len(occupied)) / len(occupied)
+    return 0.5 * (jnp.where(occupied, places, 1.0).min() + jnp.where(occupied, places, 0.0).max())
 
 
 def _centre(areas: Line) -> Share:

@@ -124,7 +124,7 @@ def _write(builder: Callable[[], tfds.core.DatasetBuilder], downloads: tfds.down
     """Write the records of a dataset, or leave it at those that another process has finished in the meantime."""
     try:
         builder().download_and_prepare(file_format="array_record", download_config=downloads)
-    except FileExistsError:
+    except OSError:
         if not builder().is_prepared():
             raise
 

@@ -77,6 +77,15 @@ def test_nothing_is_drawn_without_a_mask_or_at_a_probability_of_0():
     np.testing.assert_array_equal(effusion.draw(0.0, KEY, images, lungs), images)
 
 
+def test_each_lung_has_one_surface_however_unequal_they_are():
+    images, lungs = chests(40)
+    lungs = lungs.at[:, :, 50:].set(0.0).at[:, : BASE - 10, 38:].set(0.0)  # a lung of a sixth of the other's area
+    brighter = np.asarray(effusion.draw(1.0, KEY, jnp.full_like(images, 0.2), lungs))[..., 0] - 0.2
+    steps = np.abs(np.diff(brighter[:, TOP + 2 : BASE - 2, 8 + 2 : 26 - 2], axis=2))
+    assert brighter.max() > 0.4
+    assert steps.max() < 0.2
+
+
 def test_appearance_draws_effusions_in_front_of_the_scanner():
     images, lungs = chests(8)
     none, sick = Augmentation.none(), replace(Augmentation.none(), effusion=1.0)
