@@ -57,6 +57,7 @@ def get_config(preset: str = "") -> ConfigDict:
     config.test_time_augmentation = False
     config.fold = 0
     config.label_frac = 0.0
+    config.ensemble = 1  # networks whose mean M_A is
     config.segmenter = {"name": "unet", "width": 64, "depth": 4}
     config.augmentation = NO_AUGMENTATION
     config.pretraining = {

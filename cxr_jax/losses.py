@@ -16,14 +16,17 @@ def mean_absolute_error(x: Float[Array, "..."], y: Float[Array, "..."]) -> Scala
 
 
 def cross_entropy(
-    logits: Float[Array, "b h w 1"], masks: Float[Array, "b h w 1"], labelled: Bool[Array, " b"] | None = None
+    logits: Float[Array, "*members b h w 1"],
+    masks: Float[Array, "b h w 1"],
+    labelled: Bool[Array, " b"] | None = None,
 ) -> Scalar:
     """Binary cross entropy over the pixels of the labelled images; 0 where none is labelled.
 
     With one logit this is the two-class cross entropy of the paper (section V-B). `labelled` is all true
-    unless given; a mask of an unlabelled image is never read.
+    unless given; a mask of an unlabelled image is never read. Of an ensemble it is the mean over members.
     """
-    per_image = optax.sigmoid_binary_cross_entropy(logits, masks).mean(axis=(1, 2, 3))
+    per_image = optax.sigmoid_binary_cross_entropy(logits, masks).mean(axis=(-3, -2, -1))
+    per_image = per_image.mean(axis=tuple(range(per_image.ndim - 1)))
     if labelled is None:
         return per_image.mean()
     return jnp.where(labelled, per_image, 0.0).sum() / jnp.maximum(labelled.sum(), 1)

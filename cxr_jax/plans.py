@@ -93,6 +93,7 @@ class Experiment:
     precision: str = "float32"  # in which networks compute; their weights and statistics always have 32 bits
     target_in_memory: int = 4096  # images at most; those of a larger target stream while the transfer trains
     tones: str = "stretched"  # of all images: from black to white, or "equalised"
+    ensemble: int = 1  # networks whose mean M_A is
     test_time_augmentation: bool = False  # whether a restored model's masks are means over views of an image
 
     def look(self, dataset: str) -> Look:

@@ -16,7 +16,7 @@ from cxr_jax import config, devices, evaluation, optimisers, pictures, plans
 from cxr_jax import segmentation_steps as steps
 from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
-from cxr_jax.models import CRITICS, SEGMENTERS, initialise, join
+from cxr_jax.models import CRITICS, SEGMENTERS, Ensemble, initialise, join
 from cxr_jax.training import Later, Member, Stage, Trained, train
 
 STREAMS = {"pretraining": 0, "adaptation": 2, "self_training": 3}  # of random numbers, by stage; the transfer's is 1
@@ -70,8 +70,11 @@ class Networks(NamedTuple):
 
 def build(experiment: plans.Experiment, key: PRNGKeyArray | None) -> tuple[nnx.GraphDef, Any]:
     """Return graph and initial variables of the experiment's segmenter; without a key, shapes alone."""
-    section = experiment.segmenter
-    return initialise(SEGMENTERS[section["name"]], key, experiment.precision, **plans.network_sizes(section))
+    network, sizes = SEGMENTERS[experiment.segmenter["name"]], plans.network_sizes(experiment.segmenter)
+    if experiment.ensemble == 1:
+        return initialise(network, key, experiment.precision, **sizes)
+    members = {"network": network, "members": experiment.ensemble}
+    return initialise(Ensemble, key, experiment.precision, **members, **sizes)
 
 
 def pretrain(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:

@@ -44,6 +44,12 @@ def test_effusions_are_drawn_in_lungs_alone():
     assert experiment.augments == dataclasses.replace(experiment.augmentation, effusion=0.0)
 
 
+def test_an_ensemble_has_no_critic():
+    scan = next(cell for name, cell in config.parse(table1.get_config()).experiments().items() if "scan" in name)
+    with pytest.raises(config.ConfigError, match=r"config.ensemble is 2: a segmenter .* config.critic .* expected 1"):
+        config.parse(config.to_json(dataclasses.replace(scan, ensemble=2)))
+
+
 def test_the_paper_protocol_is_the_default():
     experiment = config.parse(transfer.get_config())
     assert (experiment.source, experiment.target, experiment.image_size) == ("jsrt", "montgomery", 256)
@@ -54,6 +60,7 @@ def test_the_paper_protocol_is_the_default():
     assert not experiment.augmentation.recolours
     assert experiment.tones == "stretched"
     assert not experiment.test_time_augmentation
+    assert experiment.ensemble == 1
 
 
 @pytest.mark.parametrize(
@@ -70,6 +77,7 @@ def test_the_paper_protocol_is_the_default():
         ("task", "lung", "config.task must be one of lungs, heart, clavicles; found 'lung'"),
         ("method", "magic", "config.method must be one of segmentation, transfer"),
         ("target_in_memory", 4, r"config.target_in_memory must be in \[5, inf\], found 4"),
+        ("ensemble", 0, r"config.ensemble must be in \[1, 64\], found 0"),
         ("fold", 5, r"config.fold must be in \[0, 4\]"),
         ("image_size", 100, "config.image_size must be a multiple of 16, at least 32, for segmenter 'unet'"),
         ("image_size", 16, "config.image_size must be a multiple of 16, at least 32"),
@@ -186,7 +194,7 @@ def test_a_folder_is_named_in_every_config():
 
 def test_a_config_from_before_there_were_folders_and_streams_is_one_without():
     stored = config.to_json(config.parse(transfer.get_config()))
-    newer = ("source_dir", "target_dir", "target_in_memory", "tones", "test_time_augmentation")
+    newer = ("source_dir", "target_dir", "target_in_memory", "tones", "ensemble", "test_time_augmentation")
     older = {name: value for name, value in stored.items() if name not in newer}
     older["augmentation"] = {name: value for name, value in older["augmentation"].items() if name != "effusion"}
     assert config.differences(older, stored) == []

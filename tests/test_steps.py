@@ -12,7 +12,15 @@ from flax import nnx
 
 from cxr_jax import checkpoints, image_pool, iteration, losses, steps
 from cxr_jax.data.augmentation import Augmentation
-from cxr_jax.models import DISCRIMINATORS, SEGMENTERS, TRANSLATORS, initialise, split_statistics, unit
+from cxr_jax.models import (
+    DISCRIMINATORS,
+    SEGMENTERS,
+    TRANSLATORS,
+    Ensemble,
+    initialise,
+    split_statistics,
+    unit,
+)
 from tests import tiny
 
 KEY = jax.random.key(0)
@@ -188,6 +196,16 @@ def test_m_a_is_shown_samples_that_are_changed_beside_their_own_masks(setting):
     for domain, masks, counted in (("a", batch.a_masks, ()), ("b", batch.b_masks, (batch.b_labelled,))):
         expected = losses.cross_entropy(segment(0.2 + 0.5 * masks, train=True), masks, *counted)
         assert float(terms[f"segmentation_{domain}"]) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_every_network_of_an_ensemble_is_supervised(setting):
+    graphs, tools, state, batch = setting
+    graph, segmenter = initialise(Ensemble, KEY, network=SEGMENTERS["unet"], members=2, width=8, depth=2)
+    graphs = replace(graphs, segmenter=graph)
+    state = steps.with_segmenter(state, graphs, segmenter, tools)
+    after, _ = make("supervised", graphs, tools)(state, batch, KEY)
+    for before, moved in zip(segmenter["networks"].values(), after.segmenter["networks"].values(), strict=True):
+        assert all(differs(before, moved))
 
 
 def test_what_m_a_is_shown_in_a_transfer_may_have_effusions(setting, monkeypatch):

@@ -11,6 +11,7 @@ from jaxtyping import PRNGKeyArray
 
 from cxr_jax.models.cyclegan import CycleGAN
 from cxr_jax.models.discriminator import MultiScaleDiscriminator
+from cxr_jax.models.ensemble import Ensemble
 from cxr_jax.models.fcn import FCN
 from cxr_jax.models.invertednet import InvertedNet
 from cxr_jax.models.munit import MUNIT, DatasetStyleMUNIT
@@ -25,6 +26,7 @@ __all__ = [
     "PRECISIONS",
     "SEGMENTERS",
     "TRANSLATORS",
+    "Ensemble",
     "initialise",
     "join",
     "split_statistics",
