@@ -15,16 +15,47 @@ from absl import logging
 from flax import nnx
 from jaxtyping import Array, Bool, Float, UInt8
 
-from cxr_jax import checkpoints, compact, config, evaluation, iteration, plans, postprocessing, segmentation, tta
+from cxr_jax import (
+    checkpoints,
+    compact,
+    config,
+    evaluation,
+    iteration,
+    metrics,
+    plans,
+    postprocessing,
+    segmentation,
+    tta,
+)
 from cxr_jax.data.radiographs import TASKS, stored_side
 from cxr_jax.models import TRANSLATORS, initialise
 from cxr_jax.views import Views
 from tfds_builders.squares import resize, stored_square
 
 Images = UInt8[Array, "b s s 1"] | UInt8[np.ndarray, "b s s 1"]
+Frame = tuple[slice, slice]
 
 STAGES = ("self_training", "transfer", "adaptation", "pretraining")
 TRANSLATOR = "translator"  # what a file holds that no stage leaves: half of a transfer's model
+
+
+class Found(NamedTuple):
+    """What a model found in a radiograph.
+
+    `expected_jaccard` is the mask's Jaccard, in percent, by what the model itself holds probable
+    (`cxr_jax.metrics.expected_jaccard`): low where it is unsure.
+    """
+
+    mask: Bool[np.ndarray, "h w"]
+    expected_jaccard: float
+
+
+class Softened(NamedTuple):
+    """Images, their frames, and the probabilities of the foreground in these, of which there may be more."""
+
+    images: Sequence[np.ndarray]
+    frames: Sequence[Frame]
+    probabilities: Float[np.ndarray, "b s s 1"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +64,8 @@ class Predictor:
 
     `predict` maps prepared images (uint8 `b s s 1`, as `cxr_jax.data.radiographs.load` makes them) to boolean
     masks, and `soften` to probabilities of the foreground; calling the predictor maps one radiograph of any size to a
-    mask of that size, `probability` to probabilities; `masks` and `probabilities` do that for many radiographs.
+    mask of that size, `probability` to probabilities; `masks` and `probabilities` do that for many radiographs, and
+    `find` says of each mask how good it should be.
     """
 
     experiment: plans.Experiment
@@ -77,8 +109,19 @@ class Predictor:
         self, images: Iterable[np.ndarray], *, tidy: bool = False, batch: int = evaluation.BATCH_SIZE
     ) -> Iterator[Bool[np.ndarray, "h w"]]:
         """Yield the mask of each radiograph in turn, `batch` of them predicted at once; no more are held."""
-        for found in self._predicted(images, self.tidy if tidy else self.predict, batch):
-            yield found >= 0.5
+        return (found.mask for found in self.find(images, tidy=tidy, batch=batch))
+
+    def find(
+        self, images: Iterable[np.ndarray], *, tidy: bool = False, batch: int = evaluation.BATCH_SIZE
+    ) -> Iterator[Found]:
+        """Yield the mask of each radiograph in turn and how good it should be, as `masks` does."""
+        for held, frames, soft in self._softened(images, batch):
+            masks = soft > 0.5
+            if tidy:
+                masks = postprocessing.tidied(masks, self.parts)
+            expected = np.asarray(metrics.expected_jaccard(soft, masks))
+            for mask, score, image, frame in zip(masks, expected, held, frames, strict=False):
+                yield Found(_at_own_size(mask, image, frame) >= 0.5, float(score))
 
     def probability(self, image: np.ndarray) -> Float[np.ndarray, "h w"]:
         """Return the probability of the foreground at each pixel of a radiograph; 0 in its black frame."""
@@ -88,20 +131,21 @@ class Predictor:
         self, images: Iterable[np.ndarray], *, batch: int = evaluation.BATCH_SIZE
     ) -> Iterator[Float[np.ndarray, "h w"]]:
         """Yield the `probability` of each radiograph in turn, `batch` of them predicted at once; no more are held."""
-        return self._predicted(images, self.soften, batch)
+        for held, frames, soft in self._softened(images, batch):
+            yield from map(_at_own_size, soft, held, frames)
 
-    def _predicted(
-        self, images: Iterable[np.ndarray], predict: Callable, batch: int
-    ) -> Iterator[Float[np.ndarray, "h w"]]:
-        """Yield what `predict` makes of each image, at the image's own size and 0 outside of its frame."""
+    def _softened(self, images: Iterable[np.ndarray], batch: int) -> Iterator[Softened]:
+        """Yield `batch` images at a time, the frames of them that the networks see, and what `soften` makes of these.
+
+        Its rows are `batch` in any case: where images are fewer, the rest repeat the last.
+        """
         images = iter(images)
         while held := list(itertools.islice(images, batch)):
             frames, prepared = zip(*map(self._prepared, held), strict=True)
             filled = np.stack([*prepared, *[prepared[-1]] * (batch - len(held))])  # one shape is compiled once
-            found = np.asarray(predict(filled), np.float32)[: len(held)]
-            yield from map(_at_own_size, found[..., 0], held, frames)
+            yield Softened(held, frames, np.asarray(self.soften(filled)))
 
-    def _prepared(self, image: np.ndarray) -> tuple[tuple[slice, slice], UInt8[np.ndarray, "s s 1"]]:
+    def _prepared(self, image: np.ndarray) -> tuple[Frame, UInt8[np.ndarray, "s s 1"]]:
         """Return the frame of an image that the networks see, and that as they see it: by way of a stored square.
 
         They have learned from squares that were stored in 8 bits, and where the frame ends was told in these.
@@ -114,7 +158,7 @@ class Predictor:
         return _scaled(look.frame(square), len(square), image.shape), look(square)
 
 
-def _scaled(frame: tuple[slice, slice], stored: int, shape: tuple[int, int]) -> tuple[slice, slice]:
+def _scaled(frame: Frame, stored: int, shape: tuple[int, int]) -> Frame:
     """Return the pixels of an image of that shape which lie in a part of its `stored` square, one at least."""
     scaled = []
     for part, side in zip(frame, shape, strict=True):
@@ -125,10 +169,11 @@ def _scaled(frame: tuple[slice, slice], stored: int, shape: tuple[int, int]) -> 
 
 
 def _at_own_size(
-    found: Float[np.ndarray, "s s"], image: np.ndarray, frame: tuple[slice, slice]
+    found: Float[np.ndarray, "s s 1"] | Bool[np.ndarray, "s s 1"], image: np.ndarray, frame: Frame
 ) -> Float[np.ndarray, "h w"]:
+    """Return what was found in an image's frame at the image's own size, 0 outside of the frame."""
     whole = np.zeros(image.shape, np.float32)
-    whole[frame] = resize(found, whole[frame].shape)
+    whole[frame] = resize(found[..., 0].astype(np.float32), whole[frame].shape)
     return whole
 
 

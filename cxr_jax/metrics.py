@@ -1,4 +1,4 @@
-"""Overlap of binary masks, one value an image."""
+"""Overlap of masks, one value an image."""
 
 import jax
 import jax.numpy as jnp
@@ -20,3 +20,14 @@ def dice(predicted: Masks, truth: Masks) -> Float[Array, " b"]:
     """Dice coefficient (F1 score) of the foreground, in percent; 100 where both masks are empty."""
     overlap = jaccard(predicted, truth) / 100.0
     return 100.0 * 2.0 * overlap / (1.0 + overlap)
+
+
+@jax.jit
+def expected_jaccard(probabilities: Float[Array, "b h w 1"], masks: Masks) -> Float[Array, " b"]:
+    """Jaccard of masks, in percent, by the `probabilities` of the foreground in place of a truth; 0 of an empty mask.
+
+    Expected intersection over expected union, if the pixels of the truth were drawn with these probabilities.
+    """
+    intersection = (probabilities * masks).sum(axis=(1, 2, 3))
+    union = jnp.maximum(probabilities, masks).sum(axis=(1, 2, 3))
+    return 100.0 * intersection / jnp.where(union > 0, union, 1.0)

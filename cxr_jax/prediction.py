@@ -19,6 +19,7 @@ from tfds_builders.squares import looks_blank
 TOGETHER = 8  # radiographs that are predicted at once, at most
 PIXELS = 64 * 10**6  # that are held before they are predicted, however few radiographs that is
 MEASURED = (
+    *(f"{organ}_expected_jaccard" for organ in mask_files.COLOURS),
     *(f"{organ}_area_{unit}" for organ in mask_files.COLOURS for unit in ("px", "mm2")),
     *(f"{organ}_width_{unit}" for organ in ("lungs", "heart") for unit in ("px", "mm")),
     "cardiothoracic_ratio",
@@ -104,16 +105,18 @@ def _not_blank(radiograph: Radiograph, item: Input) -> Radiograph:
 def _draw(chunk: Chunk, models: Mapping[str, inference.Predictor], tidy: bool, mask_format: str) -> Iterator[Row]:
     """Write what belongs to each radiograph, and yield its line of the table."""
     images = [radiograph.pixels for _, radiograph in chunk]
-    drawn = {organ: model.masks(images, tidy=tidy, batch=TOGETHER) for organ, model in models.items()}
+    drawn = {organ: model.find(images, tidy=tidy, batch=TOGETHER) for organ, model in models.items()}
     for item, radiograph in chunk:
-        masks = {organ: next(found) for organ, found in drawn.items()}
+        found = {organ: next(masks) for organ, masks in drawn.items()}
+        masks = {organ: its.mask for organ, its in found.items()}
         try:
             mask_files.write(item.stem, masks, radiograph, item.path, mask_format)
         except mask_files.MaskError as error:
             yield _skipped(item.name, error)
             continue
         height, width = radiograph.pixels.shape
-        measured = measurements.measure(masks, radiograph.spacing)
+        measured = {f"{organ}_expected_jaccard": its.expected_jaccard for organ, its in found.items()}
+        measured |= measurements.measure(masks, radiograph.spacing)
         yield {"file": item.name, "status": "ok", "height": height, "width": width, **measured}
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from cxr_jax import config, evaluation, files, inference, pictures, plans, provenance, run_report
+from cxr_jax import config, evaluation, files, inference, metrics, pictures, plans, provenance, run_report
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.plausibility import Shape
 
@@ -52,6 +52,7 @@ def write(
         "epochs": {name: predictors[folder].epoch for name, (folder, _) in tests.items()},
         "test": {name: test.scores for name, test in tested.items() if test.scores is not None},
         "plausible": {name: test.plausible for name, test in tested.items()},
+        "expected_jaccard": {name: test.expected for name, test in tested.items()},
     }
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / FILE, results)
@@ -71,23 +72,29 @@ def _told_before(workdir: Path) -> dict[str, Any]:
 
 
 class Tested(NamedTuple):
-    """A model's masks of test images, the scores of those with labels (None without any), and what is plausible."""
+    """A model's masks of test images, and the scores of those with labels (None without any).
+
+    Without labels it is told which masks are `plausible`, and what Jaccard is to be `expected` of each.
+    """
 
     images: Radiographs
     masks: Bool[np.ndarray, "n h w 1"]
     scores: dict[str, Any] | None
     plausible: dict[str, Any]
+    expected: dict[str, Any]
 
 
 def _test(predictor: inference.Predictor, images: Radiographs, shape: Shape) -> Tested:
-    masks = np.asarray(evaluation.in_batches(predictor.predict, images.images))
+    soft = evaluation.in_batches(predictor.soften, images.images)
+    expected = evaluation.summary({"jaccard": metrics.expected_jaccard(soft, soft > 0.5)}, images.ids)["jaccard"]
+    masks = np.asarray(soft > 0.5)
     found = shape.plausible(masks).tolist()
     plausible = {
         "count": sum(found),
         "images": len(images),
         "per_image": dict(zip(images.ids, found, strict=True)),
     }
-    return Tested(images, masks, evaluation.scores(masks, images, predictor.parts) or None, plausible)
+    return Tested(images, masks, evaluation.scores(masks, images, predictor.parts) or None, plausible, expected)
 
 
 def _cases(test: Tested) -> list[run_report.Case]:
@@ -100,6 +107,7 @@ def _cases(test: Tested) -> list[run_report.Case]:
             picture,
             {metric: values["per_image"][name] for metric, values in scores.items() if name in values["per_image"]},
             test.plausible["per_image"][name],
+            test.expected["per_image"][name],
         )
         for name, picture in zip(test.images.ids, drawn, strict=True)
     ]
@@ -132,15 +140,19 @@ def screen(results: dict[str, Any]) -> str:
     route = " -> ".join(filter(None, (results["source"], results["target"])))
     lines = [f"{route}, {results['config']['task']}, "]
     lines[0] += f"{100 * results['label_frac']:g} % labels, {results['image_size']} px, seed {results['seed']}"
-    for name, metrics in results["test"].items():
-        count = len(metrics["jaccard"]["per_image"])
-        shown = {key: metrics[key] for key in SHOWN if key in metrics}
+    for name, scores in results["test"].items():
+        count = len(scores["jaccard"]["per_image"])
+        shown = {key: scores[key] for key in SHOWN if key in scores}
         values = "   ".join(f"{key} {value['mean']:6.2f} +/- {value['std']:5.2f}" for key, value in shown.items())
         lines.append(f"  {TITLES[name]:20} {values}   ({count} test images)")
     for name, found in results["plausible"].items():
         if name in results["test"]:
             continue
-        lines.append(f"  {TITLES[name]:20} no labels; {found['count']} of {found['images']} masks are plausible")
+        expected = results["expected_jaccard"][name]["mean"]
+        lines.append(
+            f"  {TITLES[name]:20} no labels; {found['count']} of {found['images']} masks are plausible, "
+            f"expected jaccard {expected:.2f}"
+        )
     if not results.get("converged", True):
         lines.append(f"  did not converge: {'; '.join(results['faults'])}")
     return "\n".join(lines)

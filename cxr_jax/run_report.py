@@ -27,12 +27,16 @@ SMALLEST = 256  # pixels that a picture's side is shown at, at least
 
 @dataclass(frozen=True)
 class Case:
-    """A test image: its mask drawn on it, its scores by metric (none without labels), whether it can be the organ."""
+    """A test image: its mask drawn on it, its scores by metric (none without labels).
+
+    Of the mask it is told without labels whether it can be the organ, and what Jaccard is to be expected of it.
+    """
 
     name: str
     picture: UInt8[np.ndarray, "h w 3"]
     scores: Mapping[str, float]
     plausible: bool
+    expected_jaccard: float
 
 
 def write(
@@ -46,7 +50,8 @@ def write(
     """Write the report of a run with these `results`.
 
     `stages` are the folders of its stages by name, whose logs and pictures are shown; `tests` the test images of each
-    model by its title, which are shown from the worst to the best by Jaccard, those without labels after them.
+    model by its title, which are shown from the worst to the best by Jaccard; those without labels after them, first
+    those that are not plausible, then by the Jaccard that is to be expected.
     """
     page = _template().render(
         title=title,
@@ -73,13 +78,18 @@ def _stage(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _test(name: str, cases: Sequence[Case]) -> dict[str, Any]:
-    ordered = sorted(cases, key=lambda case: ("jaccard" not in case.scores, case.scores.get("jaccard", case.plausible)))
+    ordered = sorted(cases, key=_merit)
     metrics = list(dict.fromkeys(metric for case in ordered for metric in case.scores))
     return {
         "name": name,
         "metrics": metrics,
         "cases": [{"case": case, "picture": _png(_enlarged(case.picture))} for case in ordered],
     }
+
+
+def _merit(case: Case) -> tuple[bool, float, bool, float]:
+    """Return what orders test images from the worst to the best: the truth, or else what is told without any."""
+    return "jaccard" not in case.scores, case.scores.get("jaccard", 0.0), case.plausible, case.expected_jaccard
 
 
 def _curves(rows: Sequence[Mapping[str, float]]) -> str | None:

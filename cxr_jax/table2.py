@@ -71,6 +71,7 @@ def _row(protocol: str, cell: Run, found: dict[str, Any]) -> dict[str, Any]:
         "restarts": found.get("restarts"),
         **{name: found[name] for name in kept},
         "plausible": found["plausible"][experiment.method],
+        "expected_jaccard": found.get("expected_jaccard", {}).get(experiment.method),  # older results have none
         **found["test"].get(experiment.method, {"jaccard": None, "dice": None}),
     }
 

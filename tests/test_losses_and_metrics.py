@@ -49,3 +49,19 @@ def test_jaccard_and_dice():
     truth[2] = True  # prediction empty; image 3 has both empty
     np.testing.assert_allclose(metrics.jaccard(jnp.asarray(predicted), jnp.asarray(truth)), [100 / 3, 0, 0, 100])
     np.testing.assert_allclose(metrics.dice(jnp.asarray(predicted), jnp.asarray(truth)), [50, 0, 0, 100], rtol=1e-5)
+
+
+def test_the_jaccard_to_expect_is_that_of_truths_drawn_with_the_probabilities():
+    probabilities = RNG.beta(0.3, 0.3, size=(3, 32, 32, 1)).astype(np.float32)
+    masks = probabilities > 0.5
+    masks[2] = RNG.random(masks[2].shape) > 0.5  # another mask than the probabilities' own
+    drawn = RNG.random((200, *probabilities.shape)) < probabilities
+    scores = np.mean([metrics.jaccard(masks, truth) for truth in drawn], axis=0)
+    np.testing.assert_allclose(metrics.expected_jaccard(probabilities, masks), scores, atol=0.5)
+    assert scores[2] < scores[0] - 20
+
+
+def test_the_sure_expect_all_and_those_that_found_nothing_nothing():
+    masks = np.zeros((2, 4, 4, 1), bool)
+    masks[0, :2] = True
+    np.testing.assert_array_equal(metrics.expected_jaccard(masks.astype(np.float32), masks), [100, 0])

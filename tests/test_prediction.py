@@ -75,6 +75,11 @@ def test_every_radiograph_has_masks_of_its_own_size_an_overlay_and_a_line(models
     assert set(rows) == {"x.png", "x.dcm", "more/y.tif"}
     row = rows["more/y.tif"]
     assert (row["status"], row["height"], row["width"], row["lungs_area_mm2"]) == ("ok", "128", "128", "")
+    expected = {organ: next(inference.restore(models[organ]).find([image], tidy=True)) for organ in models}
+    for organ, found in expected.items():
+        assert float(row[f"{organ}_expected_jaccard"]) == pytest.approx(found.expected_jaccard, rel=1e-3)
+        assert 0 < found.expected_jaccard < 100
+    assert row["clavicles_expected_jaccard"] == ""
     assert float(row["lungs_area_px"]) == mask.sum() > 0
     row = rows["x.dcm"]
     assert float(row["lungs_area_mm2"]) == pytest.approx(0.125 * float(row["lungs_area_px"]), rel=1e-4)

@@ -25,11 +25,12 @@ RESULTS = {
 }
 
 
-def case(name: str, jaccard: float | None, plausible: bool = True) -> run_report.Case:
+def case(name: str, jaccard: float | None, plausible: bool = True, expected: float = 90.0) -> run_report.Case:
     mask = np.zeros((1, 32, 32, 1), bool)
     mask[0, 8:24, 8:24] = True
     picture = pictures.outlined(np.full((1, 32, 32, 1), 90, np.uint8), mask, np.roll(mask, 4, axis=2))[0]
-    return run_report.Case(name, picture, {} if jaccard is None else {"jaccard": jaccard, "dice": jaccard}, plausible)
+    scores = {} if jaccard is None else {"jaccard": jaccard, "dice": jaccard}
+    return run_report.Case(name, picture, scores, plausible, expected)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def report(tmp_path):
     log.close()
     tests = {
         "transfer": [case("good", 95.0), case("bad", 12.0, plausible=False), case("fair", 60.0)],
-        "no labels": [case("sane", None), case("strange", None, plausible=False)],
+        "no labels": [case("sane", None), case("unsure", None, expected=71.5), case("strange", None, plausible=False)],
         "some labels": [case("unknown", None), case("known", 50.0), case("odd", None, plausible=False)],
     }
     path = tmp_path / "report.html"
@@ -54,15 +55,15 @@ def test_it_holds_all_that_was_given_and_refers_to_nothing_outside(report):
     page = report.read_text()
     assert set(re.findall(r'(?:src|href)="([^"#]{5})', page)) == {"data:"}
     assert "http:" not in page.replace("http://www.w3.org", "")
-    for text in ("a &amp; b", "a -&gt; b", "&lt;script&gt;", "cycle error 0.9", "abc", "0123", "12.00"):
+    for text in ("a &amp; b", "a -&gt; b", "&lt;script&gt;", "cycle error 0.9", "abc", "0123", "12.00", "71.50"):
         assert text in page
     assert "<script" not in page
     assert json.dumps(RESULTS["config"], indent=1).replace('"', "&#34;") in page
 
 
 def test_images_come_from_the_worst_to_the_best_and_then_those_without_labels(report):
-    names = re.findall(r'alt="(good|bad|fair|sane|strange|known|odd|unknown)"', report.read_text())
-    assert names == ["bad", "fair", "good", "strange", "sane", "known", "odd", "unknown"]
+    names = re.findall(r'alt="(good|bad|fair|sane|unsure|strange|known|odd|unknown)"', report.read_text())
+    assert names == ["bad", "fair", "good", "strange", "unsure", "sane", "known", "odd", "unknown"]
 
 
 def test_the_same_run_has_the_same_report(report, tmp_path):

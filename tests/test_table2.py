@@ -287,7 +287,7 @@ def test_seeds_of_other_segmenters_and_datasets_are_counted_apart(other):
 def test_tasks_without_labels_have_a_count_of_plausible_masks():
     heart = cell() | {"task": "heart", "jaccard": None, "dice": None}
     setting = "paper, jsrt to montgomery, heart, 128 px"
-    line = f"| {setting} | unet | transfer, munit | 1 | - | - | - | - | 25 of 28 | - | - | - |"
+    line = f"| {setting} | unet | transfer, munit | 1 | - | - | - | - | 25 of 28 | - | - | - | - | - | - |"
     assert line in report_table2.markdown([*ROWS, heart])
     assert "paper, unet, montgomery heart" not in report_table2.markdown([*ROWS, heart])
 
@@ -299,9 +299,22 @@ def test_what_is_told_without_labels_is_held_against_the_scores():
         return cell(seed=sane, scores=scores, plausible={"count": sane, "images": 4, "per_image": told})
 
     seeds = [seed(sane) for sane in range(5)]
-    assert report_table2.without_labels(seeds).endswith("| 10 of 20 | 90.00 | 60.00 | +1.00 |")
-    assert report_table2.without_labels(seeds[:4]).endswith("| 6 of 16 | 90.00 | 60.00 | - |")  # too few for the last
-    assert report_table2.without_labels(seeds[4:] * 5).endswith("| 20 of 20 | 90.00 | - | - |")
+    older = " - | - | - |"  # than the Jaccard to expect
+    assert report_table2.without_labels(seeds).endswith("| 10 of 20 | 90.00 | 60.00 | +1.00 |" + older)
+    assert report_table2.without_labels(seeds[:4]).endswith("| 6 of 16 | 90.00 | 60.00 | - |" + older)  # too few
+    assert report_table2.without_labels(seeds[4:] * 5).endswith("| 20 of 20 | 90.00 | - | - |" + older)
+
+
+def test_what_is_expected_of_an_image_is_held_against_its_score():
+    def seed(number: int, expected: list[float]) -> dict:
+        told = {"mean": 88.0 + number, "per_image": {f"m{index}": value for index, value in enumerate(expected)}}
+        return cell(seed=number, scores=[60.0, 90.0, 95.0, 94.0, 92.0], expected_jaccard=told)
+
+    right, wrong = seed(0, [70.0, 91.0, 96.0, 95.0, 93.0]), seed(1, [96.0, 93.0, 70.0, 91.0, 92.0])
+    assert report_table2.without_labels([right]).endswith("| 88.00 | +1.00 | 1 of 1 |")
+    assert report_table2.without_labels([right, wrong]).endswith("| 88.50 | +0.00 | 1 of 2 |")
+    unlabelled = right | {"jaccard": None, "dice": None}
+    assert report_table2.without_labels([unlabelled]).endswith("| 88.00 | - | - |")
 
 
 def test_rows_are_read_checked_and_replaced(tmp_path):

@@ -1,5 +1,6 @@
 """Table II as Markdown, and what transfer gains over its baselines, from the rows of `docs/results/table2.json`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
@@ -29,6 +30,7 @@ ROWS = Table(
 )  # fmt: skip
 NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table2 WORKDIR` adds those of a finished run."
 FEWEST = 5  # seeds of which a correlation is told
+WORST, LEAST = 0.1, 0.25  # shares of a seed's images: with the lowest Jaccard, and of which the least is expected
 
 # What transfers have in common whose seeds are counted together.
 KIND = ("source", "target", "task", "protocol", "image_size", "segmenter", "backend", "label_frac")
@@ -50,7 +52,10 @@ def markdown(rows: Sequence[Row]) -> str:
         _stability(rows),
         "Methods without labels: the Jaccard of each seed, the mean over its test images, the spread over these images "
         "(mean of the seeds), how many masks can be the organ, told without labels (`cxr_jax/plausibility.py`), the "
-        "Jaccard of those that can and cannot, and Spearman's correlation of their number with the mean, over seeds:",
+        "Jaccard of those that can and cannot, and Spearman's correlation of their number with the mean, over seeds; "
+        "then the Jaccard that is to be expected (`cxr_jax.metrics.expected_jaccard`), told without labels too, its "
+        "correlation with the Jaccard over the images of a seed (mean of the seeds), and how many of the worst tenth "
+        "of a seed's images are in the quarter of which the least is expected (`-` in rows older than it):",
         without_labels(rows),
     ]
     return "\n\n".join(parts)
@@ -181,6 +186,7 @@ def without_labels(rows: Sequence[Row]) -> str:
     lines = [[*names, str(len(seeds)), *_over_seeds(seeds)] for names, seeds in found.items()]
     head = ["protocol", "M_A", "method without labels", "seeds", "mean", "lowest", "highest", "spread", "plausible"]
     head += ["Jaccard of these", "of the others", "rank correlation"]
+    head += ["expected Jaccard", "rank correlation over images", "worst tenth in its lowest quarter"]
     return markdown_table(head, lines) if lines else "None had 0 % labels."
 
 
@@ -189,7 +195,13 @@ def _over_seeds(rows: Sequence[Row]) -> list[str]:
     means = [score["mean"] for score in scores]
     numbers = (mean(means), min(means), max(means), mean(score["std"] for score in scores)) if scores else ()
     masks = " of ".join(str(sum(row["plausible"][part] for row in rows)) for part in ("count", "images"))
-    return [*(f"{number:.2f}" for number in numbers), *["-"] * (4 - len(numbers)), masks, *_told(rows)]
+    return [
+        *(f"{number:.2f}" for number in numbers),
+        *["-"] * (4 - len(numbers)),
+        masks,
+        *_told(rows),
+        *_expected(rows),
+    ]
 
 
 def _told(rows: Sequence[Row]) -> list[str]:
@@ -204,3 +216,22 @@ def _told(rows: Sequence[Row]) -> list[str]:
     if len(rows) >= FEWEST and len(set(counts)) > 1:
         correlation = f"{stats.spearmanr(counts, [row['jaccard']['mean'] for row in rows]).statistic:+.2f}"
     return [*(f"{mean(found):.2f}" if found else "-" for found in scores.values()), correlation]
+
+
+def _expected(rows: Sequence[Row]) -> list[str]:
+    """Return the Jaccard that was to be expected of a test image, told without labels, and what that says of it."""
+    rows = [row for row in rows if row.get("expected_jaccard")]
+    if not rows:
+        return ["-"] * 3
+    correlations, found, asked = [], 0, 0
+    for row in rows:
+        if row["jaccard"]:
+            expected, score = (row[name]["per_image"] for name in ("expected_jaccard", "jaccard"))
+            correlations.append(stats.spearmanr([expected[image] for image in score], list(score.values())).statistic)
+            worst, least = (
+                sorted(score, key=values.get)[: math.ceil(len(score) * share)]
+                for values, share in ((score, WORST), (expected, LEAST))
+            )
+            found, asked = found + len(set(worst) & set(least)), asked + len(worst)
+    told = [f"{mean(correlations):+.2f}", f"{found} of {asked}"] if correlations else ["-", "-"]
+    return [f"{mean(row['expected_jaccard']['mean'] for row in rows):.2f}", *told]
