@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr_jax import compact, config, datasets, evaluation, inference, plausibility, results
+from cxr_jax import compact, config, datasets, evaluation, inference, metrics, plausibility, results
 from cxr_jax.data.radiographs import TASKS, Radiographs
 from cxr_jax.report.shipped import FILE
 
@@ -66,7 +66,8 @@ def measure(path: Path, data_dir: str | None, manual_dir: str | None) -> list[di
 
 
 def _row(path: Path, model: inference.Predictor, images: Radiographs, shape: plausibility.Shape) -> dict[str, Any]:
-    masks = np.asarray(evaluation.in_batches(model.predict, images.images))
+    soft = evaluation.in_batches(model.soften, images.images)
+    masks = np.asarray(soft > 0.5)
     scores = evaluation.scores(masks, images, model.parts)
     described = results.describe(model.experiment)
     return {
@@ -77,6 +78,7 @@ def _row(path: Path, model: inference.Predictor, images: Radiographs, shape: pla
         "images": len(images),
         **{name: _brief(scores.get(name)) for name in METRICS},
         "plausible": int(shape.plausible(masks).sum()),
+        "expected_jaccard": float(metrics.expected_jaccard(soft, masks).mean()),
         **{
             name: described[name]
             for name in ("command", "config", "seed", "commit", "device", "versions", "image_size")
