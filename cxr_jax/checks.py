@@ -38,7 +38,7 @@ def check_values(experiment: Experiment) -> None:
     within("config.seed", experiment.seed, 0, 2**31 - 1)
     one_of("config.precision", experiment.precision, PRECISIONS)
     within("config.target_in_memory", experiment.target_in_memory, FOLDS, math.inf)
-    within("config.ensemble", experiment.ensemble, 1, 64)
+    within("config.ensemble", experiment.ensemble, 1, 16)
     if experiment.ensemble > 1 and experiment.critic is not None:
         raise ConfigError(
             f"config.ensemble is {experiment.ensemble}: a segmenter that learns against config.critic does so alone; "

@@ -1,4 +1,4 @@
-"""Losses of the segmenters and of the translation game. Every one is a mean, so their weights compare."""
+"""Losses of the segmenters and of the translation game: means over pixels and images, so their weights compare."""
 
 from collections.abc import Sequence
 
@@ -23,10 +23,11 @@ def cross_entropy(
     """Binary cross entropy over the pixels of the labelled images; 0 where none is labelled.
 
     With one logit this is the two-class cross entropy of the paper (section V-B). `labelled` is all true
-    unless given; a mask of an unlabelled image is never read. Of an ensemble it is the mean over members.
+    unless given; a mask of an unlabelled image is never read. Of an ensemble it is the sum over members, so that
+    each has the gradient, beside its weight decay, that it would have alone.
     """
     per_image = optax.sigmoid_binary_cross_entropy(logits, masks).mean(axis=(-3, -2, -1))
-    per_image = per_image.mean(axis=tuple(range(per_image.ndim - 1)))
+    per_image = per_image.sum(axis=tuple(range(per_image.ndim - 1)))
     if labelled is None:
         return per_image.mean()
     return jnp.where(labelled, per_image, 0.0).sum() / jnp.maximum(labelled.sum(), 1)

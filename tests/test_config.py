@@ -77,7 +77,7 @@ def test_the_paper_protocol_is_the_default():
         ("task", "lung", "config.task must be one of lungs, heart, clavicles; found 'lung'"),
         ("method", "magic", "config.method must be one of segmentation, transfer"),
         ("target_in_memory", 4, r"config.target_in_memory must be in \[5, inf\], found 4"),
-        ("ensemble", 0, r"config.ensemble must be in \[1, 64\], found 0"),
+        ("ensemble", 0, r"config.ensemble must be in \[1, 16\], found 0"),
         ("fold", 5, r"config.fold must be in \[0, 4\]"),
         ("image_size", 100, "config.image_size must be a multiple of 16, at least 32, for segmenter 'unet'"),
         ("image_size", 16, "config.image_size must be a multiple of 16, at least 32"),

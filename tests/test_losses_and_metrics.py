@@ -20,11 +20,11 @@ def test_cross_entropy_is_the_mean_over_labelled_images():
     np.testing.assert_allclose(some, per_image[[0, 2]].mean(), rtol=1e-5)
 
 
-def test_cross_entropy_of_an_ensemble_is_the_mean_over_its_members():
+def test_cross_entropy_of_an_ensemble_is_the_sum_over_its_members():
     logits, masks = jnp.asarray(RNG.normal(size=(2, 3, 4, 4, 1))), jnp.asarray(RNG.integers(0, 2, (3, 4, 4, 1)) * 1.0)
     for labelled in (None, jnp.array([True, False, True])):
         members = [losses.cross_entropy(own, masks, labelled) for own in logits]
-        np.testing.assert_allclose(losses.cross_entropy(logits, masks, labelled), np.mean(members), rtol=1e-5)
+        np.testing.assert_allclose(losses.cross_entropy(logits, masks, labelled), np.sum(members), rtol=1e-5)
 
 
 def test_cross_entropy_of_no_labelled_image_is_zero_with_zero_gradient():

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cxr_jax import losses
+from cxr_jax import optimisers
+from cxr_jax import segmentation_steps as steps
 from cxr_jax.models import Ensemble, initialise, join, split_statistics
 from cxr_jax.models.invertednet import InvertedNet
 from cxr_jax.models.segnet import SegNet
@@ -49,17 +50,19 @@ def test_the_mean_of_the_sure_is_finite_and_sure(ensemble):
 
 def test_each_network_learns_as_it_would_alone(ensemble):
     graph, variables, alone = ensemble
+    batch = steps.LabelledBatch(IMAGES, MASKS)
+    optimiser = optimisers.adam(1e-2, beta1=0.9, weight_decay=0.1, schedule="constant", steps=1)
 
-    @partial(jax.jit, static_argnums=0)
-    @partial(jax.grad, argnums=1)
-    def gradient(graph, variables):
-        return losses.cross_entropy(nnx.merge(graph, variables)(IMAGES, train=True), MASKS)
+    def learn(graph, variables):
+        step = jax.jit(steps.make_segmentation_step(graph, optimiser))
+        state = steps.initial_state(steps.learner(graph, variables, optimiser), {}, KEY)
+        for _ in range(5):
+            state, _ = step(state, batch, KEY)
+        return state.segmenter.parameters
 
-    for together, own in zip(
-        gradient(graph, variables)["networks"].values(), variables["networks"].values(), strict=True
-    ):
-        expected = jax.tree.map(lambda leaf: leaf / MEMBERS, gradient(alone, own))
-        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), together, expected)
+    together = learn(graph, variables)["networks"]
+    for own, after in zip(variables["networks"].values(), together.values(), strict=True):
+        jax.tree.map(partial(np.testing.assert_allclose, atol=2e-3), after, learn(alone, own))
 
 
 def test_each_network_drops_out_for_itself():
