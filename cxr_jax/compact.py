@@ -21,16 +21,22 @@ from cxr_jax.checkpoints import CheckpointError
 SUFFIX = ".npz"
 ABOUT = "about"
 SCALE = " scale"  # ends the name of what a kernel's 8-bit numbers are multiplied by
-MAX_BYTES = 2**30  # of a file's arrays; the largest network of this project has an eighth of that
+MAX_BYTES = 2**30  # of a file's arrays; the largest network of this project, alone, has an eighth of that
 
 Tree = Any
 
 
 def write(path: Path, model: Tree, about: Mapping[str, Any]) -> None:
-    """Write a model; kernels are rounded to 8 bits, each output channel in steps of 1/127 of its largest weight."""
+    """Write a model; kernels are rounded to 8 bits, each output channel in steps of 1/127 of its largest weight.
+
+    Raises `ValueError` for one that would be refused when it is read, for its size.
+    """
     arrays = {}
     for name, leaf in _named(model).items():
         arrays |= _packed(name, np.asarray(leaf))
+    size = sum(array.nbytes for array in arrays.values())
+    if size > MAX_BYTES:
+        raise ValueError(f"expected a model of at most {MAX_BYTES} bytes, found {size}: keep its checkpoint instead")
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{ABOUT: np.frombuffer(json.dumps(about).encode(), np.uint8)}, **arrays)
     files.write(path, buffer.getvalue())

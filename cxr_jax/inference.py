@@ -62,17 +62,16 @@ class Softened(NamedTuple):
 class Predictor:
     """A restored model.
 
-    `predict` maps prepared images (uint8 `b s s 1`, as `cxr_jax.data.radiographs.load` makes them) to boolean
-    masks, and `soften` to probabilities of the foreground; calling the predictor maps one radiograph of any size to a
-    mask of that size, `probability` to probabilities; `masks` and `probabilities` do that for many radiographs, and
-    `find` says of each mask how good it should be.
+    `soften` maps prepared images (uint8 `b s s 1`, as `cxr_jax.data.radiographs.load` makes them) to probabilities of
+    the foreground, and `predict` to boolean masks, where these exceed one half; calling the predictor maps one
+    radiograph of any size to a mask of that size, `probability` to probabilities; `masks` and `probabilities` do that
+    for many radiographs, and `find` says of each mask how good it should be.
     """
 
     experiment: plans.Experiment
     stage: str  # that the model is of
     epoch: int
     model: Any
-    predict: Callable[[UInt8[Array, "b s s 1"]], Bool[Array, "b s s 1"]]
     soften: Callable[[UInt8[Array, "b s s 1"]], Float[Array, "b s s 1"]]
     made: Mapping[str, Any] = field(default_factory=dict)  # by what command, commit and device, where it says so
 
@@ -95,6 +94,10 @@ class Predictor:
     def parts(self) -> int:
         """How many parts the organ has."""
         return len(TASKS[self.experiment.task])
+
+    def predict(self, images: Images) -> Bool[Array, "b s s 1"]:
+        """Return masks of prepared images, on the device."""
+        return jnp.asarray(self.soften(images)) > 0.5
 
     def tidy(self, images: Images) -> Bool[np.ndarray, "b s s 1"]:
         """Do as `predict`, and keep of each mask as many of the largest parts as the organ has, their holes filled."""
@@ -191,12 +194,10 @@ def restore(directory: str | Path) -> Predictor:
         logging.warning(
             "%s has no model of its last stage, %s, yet: this is that of %s", path, saved.experiment.stage, saved.stage
         )
-    model, predict, soften = (_direct if alone else _translated)(saved)
+    model, soften = (_direct if alone else _translated)(saved)
     if saved.experiment.test_time_augmentation:
         soften = tta.averaged(soften)
-        predict = jax.jit(lambda model, images: soften(model, images) > 0.5)
-    found = partial(predict, model), partial(soften, model)
-    return Predictor(saved.experiment, saved.stage, saved.epoch, model, *found, saved.made)
+    return Predictor(saved.experiment, saved.stage, saved.epoch, model, partial(soften, model), saved.made)
 
 
 def restore_all(directories: Iterable[str | Path]) -> dict[str, Predictor]:
@@ -225,7 +226,7 @@ def restore_translator(directory: str | Path) -> nnx.Module:
     graph, shapes = initialise(TRANSLATORS[section["name"]], None, saved.experiment.precision, **sizes)
     if saved.stage == TRANSLATOR:
         return nnx.merge(graph, saved.restore(shapes))
-    model, *_ = _translated(saved)
+    model, _ = _translated(saved)
     return nnx.merge(graph, model["translator"])
 
 
@@ -290,13 +291,13 @@ def _parse(about: Mapping[str, Any], path: Path, restore: Callable, names: Seque
     return _Saved(stage, about["epoch"], experiment, about.get("made", {}), partial(restore, path))
 
 
-def _direct(saved: _Saved) -> tuple[Any, Callable, Callable]:
+def _direct(saved: _Saved) -> tuple[Any, Callable]:
     """Restore a segmenter: M_A(x)."""
     graph, shapes = segmentation.build(saved.experiment, None)
-    return saved.restore(shapes), segmentation.predictor(graph), segmentation.probability(graph)
+    return saved.restore(shapes), segmentation.probability(graph)
 
 
-def _translated(saved: _Saved) -> tuple[Any, Callable, Callable]:
+def _translated(saved: _Saved) -> tuple[Any, Callable]:
     """Restore a transferred model: M_A(G_BA(x)), or M_A(x) where that is the target's look."""
     experiment = saved.experiment
     graph, segmenter = segmentation.build(experiment, None)
@@ -305,4 +306,4 @@ def _translated(saved: _Saved) -> tuple[Any, Callable, Callable]:
     blank = jnp.zeros((1, experiment.image_size, experiment.image_size, 1), jnp.uint8)
     reference = jax.eval_shape(views.reference, parameters["translator"], blank, blank)
     shapes = {"segmenter": segmenter, "translator": parameters["translator"], "reference": reference}
-    return saved.restore(shapes), views.segment_target, views.target_probability
+    return saved.restore(shapes), views.target_probability

@@ -24,9 +24,9 @@ def dice(predicted: Masks, truth: Masks) -> Float[Array, " b"]:
 
 @jax.jit
 def expected_jaccard(probabilities: Float[Array, "b h w 1"], masks: Masks) -> Float[Array, " b"]:
-    """Jaccard of masks, in percent, by the `probabilities` of the foreground in place of a truth; 0 of an empty mask.
+    """Expected intersection of masks with the truth over their expected union, in percent; 0 of an empty mask.
 
-    Expected intersection over expected union, if the pixels of the truth were drawn with these probabilities.
+    Expected, if each pixel of the truth were the foreground with its one of these `probabilities`.
     """
     intersection = (probabilities * masks).sum(axis=(1, 2, 3))
     union = jnp.maximum(probabilities, masks).sum(axis=(1, 2, 3))

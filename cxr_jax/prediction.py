@@ -19,10 +19,10 @@ from tfds_builders.squares import looks_blank
 TOGETHER = 8  # radiographs that are predicted at once, at most
 PIXELS = 64 * 10**6  # that are held before they are predicted, however few radiographs that is
 MEASURED = (
-    *(f"{organ}_expected_jaccard" for organ in mask_files.COLOURS),
     *(f"{organ}_area_{unit}" for organ in mask_files.COLOURS for unit in ("px", "mm2")),
     *(f"{organ}_width_{unit}" for organ in ("lungs", "heart") for unit in ("px", "mm")),
     "cardiothoracic_ratio",
+    *(f"{organ}_expected_jaccard" for organ in mask_files.COLOURS),
 )
 FORMULAS = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet computes
 COLUMNS = ("file", "status", "height", "width", *MEASURED)
@@ -115,8 +115,8 @@ def _draw(chunk: Chunk, models: Mapping[str, inference.Predictor], tidy: bool, m
             yield _skipped(item.name, error)
             continue
         height, width = radiograph.pixels.shape
-        measured = {f"{organ}_expected_jaccard": its.expected_jaccard for organ, its in found.items()}
-        measured |= measurements.measure(masks, radiograph.spacing)
+        measured = measurements.measure(masks, radiograph.spacing)
+        measured |= {f"{organ}_expected_jaccard": its.expected_jaccard for organ, its in found.items()}
         yield {"file": item.name, "status": "ok", "height": height, "width": width, **measured}
 
 

@@ -71,9 +71,16 @@ def _row(protocol: str, cell: Run, found: dict[str, Any]) -> dict[str, Any]:
         "restarts": found.get("restarts"),
         **{name: found[name] for name in kept},
         "plausible": found["plausible"][experiment.method],
-        "expected_jaccard": found.get("expected_jaccard", {}).get(experiment.method),  # older results have none
+        **_told_since(found, experiment.method),
         **found["test"].get(experiment.method, {"jaccard": None, "dice": None}),
     }
+
+
+def _told_since(found: dict[str, Any], method: str) -> dict[str, Any]:
+    """Return what results have that older ones lack, where they do: what Jaccard was to be expected, told by what."""
+    if "expected_jaccard" not in found:
+        return {}
+    return {"expected_jaccard": found["expected_jaccard"][method], "tested": found["tested"]}
 
 
 def screen(rows: list[dict[str, Any]]) -> str:
@@ -87,8 +94,11 @@ def screen(rows: list[dict[str, Any]]) -> str:
         lines.append(f"  seed {seed}, {100 * share:6.2f} %  {scores}")
     for row in rows:
         if row["task"] != task:
-            found = row["plausible"]
-            lines.append(f"  seed {row['seed']}, {row['task']}: {found['count']} of {found['images']} masks plausible")
+            found, expected = row["plausible"], row["expected_jaccard"]["mean"]
+            lines.append(
+                f"  seed {row['seed']}, {row['task']}: {found['count']} of {found['images']} masks plausible, "
+                f"expected jaccard {expected:.2f}"
+            )
     return "\n".join(lines)
 
 

@@ -79,9 +79,7 @@ def test_every_segmenter_can_be_exported_for_any_batch(name, prepare):
     plan = dataclasses.replace(tiny.experiment(), segmenter={"name": name, "width": 16})
     graph, model = segmentation.build(plan, jax.random.key(0))
     soften = partial(prepare(segmentation.probability(graph)), model)
-    call = jax.export.deserialize(
-        exported.serialise(inference.Predictor(plan, "pretraining", 0, model, soften, soften))
-    ).call
+    call = jax.export.deserialize(exported.serialise(inference.Predictor(plan, "pretraining", 0, model, soften))).call
     for count in (1, 3):
         images = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 1), np.uint8)
         np.testing.assert_allclose(call(images), soften(images), atol=1e-5)

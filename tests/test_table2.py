@@ -313,6 +313,10 @@ def test_what_is_expected_of_an_image_is_held_against_its_score():
     right, wrong = seed(0, [70.0, 91.0, 96.0, 95.0, 93.0]), seed(1, [96.0, 93.0, 70.0, 91.0, 92.0])
     assert report_table2.without_labels([right]).endswith("| 88.00 | +1.00 | 1 of 1 |")
     assert report_table2.without_labels([right, wrong]).endswith("| 88.50 | +0.00 | 1 of 2 |")
+    older, blind = cell(seed=2), seed(3, [90.0] * 5)
+    assert report_table2.without_labels([right, older]).endswith("| - | - | - |")
+    assert report_table2.without_labels([blind]).endswith("| 91.00 | - | 1 of 1 |")
+    assert report_table2.without_labels([right, blind]).endswith("| 89.50 | +1.00 | 2 of 2 |")
     unlabelled = right | {"jaccard": None, "dice": None}
     assert report_table2.without_labels([unlabelled]).endswith("| 88.00 | - | - |")
 

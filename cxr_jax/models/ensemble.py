@@ -1,7 +1,6 @@
 """A deep ensemble (Lakshminarayanan et al. 2017) as one segmenter: networks of other initial weights, and their mean.
 
-The paper does not have it. On another scanner networks that agree on their own differ in what they get wrong, and the
-mean errs less.
+The paper does not have it. Networks that agree on what they have learned from differ on what is unlike it.
 """
 
 from typing import Any

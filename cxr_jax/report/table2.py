@@ -55,7 +55,7 @@ def markdown(rows: Sequence[Row]) -> str:
         "Jaccard of those that can and cannot, and Spearman's correlation of their number with the mean, over seeds; "
         "then the Jaccard that is to be expected (`cxr_jax.metrics.expected_jaccard`), told without labels too, its "
         "correlation with the Jaccard over the images of a seed (mean of the seeds), and how many of the worst tenth "
-        "of a seed's images are in the quarter of which the least is expected (`-` in rows older than it):",
+        "of a seed's images are in the quarter of which the least is expected (`-` where rows are older than it):",
         without_labels(rows),
     ]
     return "\n\n".join(parts)
@@ -220,18 +220,30 @@ def _told(rows: Sequence[Row]) -> list[str]:
 
 def _expected(rows: Sequence[Row]) -> list[str]:
     """Return the Jaccard that was to be expected of a test image, told without labels, and what that says of it."""
-    rows = [row for row in rows if row.get("expected_jaccard")]
-    if not rows:
+    if not all(row.get("expected_jaccard") for row in rows):
         return ["-"] * 3
     correlations, found, asked = [], 0, 0
     for row in rows:
         if row["jaccard"]:
-            expected, score = (row[name]["per_image"] for name in ("expected_jaccard", "jaccard"))
-            correlations.append(stats.spearmanr([expected[image] for image in score], list(score.values())).statistic)
-            worst, least = (
-                sorted(score, key=values.get)[: math.ceil(len(score) * share)]
-                for values, share in ((score, WORST), (expected, LEAST))
-            )
-            found, asked = found + len(set(worst) & set(least)), asked + len(worst)
-    told = [f"{mean(correlations):+.2f}", f"{found} of {asked}"] if correlations else ["-", "-"]
-    return [f"{mean(row['expected_jaccard']['mean'] for row in rows):.2f}", *told]
+            score = row["jaccard"]["per_image"]
+            expected = {image: row["expected_jaccard"]["per_image"][image] for image in score}
+            correlations += _rank_correlation(expected, score)
+            worst, least = _lowest(score, WORST), _lowest(expected, LEAST)
+            found, asked = found + len(worst & least), asked + len(worst)
+    return [
+        f"{mean(row['expected_jaccard']['mean'] for row in rows):.2f}",
+        f"{mean(correlations):+.2f}" if correlations else "-",
+        f"{found} of {asked}" if asked else "-",
+    ]
+
+
+def _rank_correlation(one: Mapping[str, float], other: Mapping[str, float]) -> list[float]:
+    """Return Spearman's correlation of two values of the same images; nothing where either is the same for all."""
+    if min(len(set(values.values())) for values in (one, other)) < 2:
+        return []
+    return [float(stats.spearmanr(list(one.values()), list(other.values())).statistic)]
+
+
+def _lowest(values: Mapping[str, float], share: float) -> set[str]:
+    """Return the images with the lowest values, a share of them, rounded up."""
+    return set(sorted(values, key=values.get)[: math.ceil(len(values) * share)])
