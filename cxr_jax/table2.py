@@ -94,11 +94,11 @@ def screen(rows: list[dict[str, Any]]) -> str:
         lines.append(f"  seed {seed}, {100 * share:6.2f} %  {scores}")
     for row in rows:
         if row["task"] != task:
-            found, expected = row["plausible"], row["expected_jaccard"]["mean"]
-            lines.append(
-                f"  seed {row['seed']}, {row['task']}: {found['count']} of {found['images']} masks plausible, "
-                f"expected jaccard {expected:.2f}"
-            )
+            found, line = row["plausible"], f"  seed {row['seed']}, {row['task']}: "
+            line += f"{found['count']} of {found['images']} masks plausible"
+            if "expected_jaccard" in row:
+                line += f", expected jaccard {row['expected_jaccard']['mean']:.2f}"
+            lines.append(line)
     return "\n".join(lines)
 
 

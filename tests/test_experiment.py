@@ -673,6 +673,17 @@ def test_an_ensemble_goes_the_whole_way(tmp_path, tfds_dir):
     assert set(inference.restore(path).model["networks"]) == {0, 1}
 
 
+@pytest.mark.slow
+def test_an_ensemble_is_transferred_and_exported(tmp_path, tfds_dir):
+    results = experiment.train(tiny.experiment(ensemble=2, self_training__epochs=0), tmp_path, tfds_dir, None)
+    model = inference.restore(tmp_path)
+    assert (model.stage, set(model.model["segmenter"]["networks"])) == ("transfer", {0, 1})
+    assert results["test"]["transfer"] != results["test"]["source_only"]
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), np.uint8)
+    found = jax.export.deserialize(bytearray(exported.serialise(model))).call(images)
+    np.testing.assert_allclose(found, model.soften(images), atol=1e-5)
+
+
 def test_a_changed_tree_is_told_but_not_for_its_results(tmp_path, monkeypatch):
     def git(*words):
         who = ("-c", "user.name=a", "-c", "user.email=a@b.c")

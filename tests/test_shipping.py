@@ -216,6 +216,9 @@ def test_a_file_is_bounded_before_it_is_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(compact, "MAX_BYTES", 10**5)
     with pytest.raises(CheckpointError, match=r"unpacks to 400\d\d\d bytes: expected a model of at most 100000"):
         compact.restore_model(path, model)
+    with pytest.raises(ValueError, match=r"expected a model of at most 100000 bytes, found \d+: keep its checkpoint"):
+        compact.write(tmp_path / "large.npz", model, {})
+    assert not (tmp_path / "large.npz").exists()
 
 
 def test_changed_bytes_never_change_a_model_or_raise_anything_else(tmp_path):

@@ -154,7 +154,7 @@ def test_a_task_without_labels_goes_on_from_the_warmed_up_translator_of_all(fini
     assert heart["plausible"]["images"] == 32
     folders = {path.name for path in (workdir / "seed0/heart").iterdir() if path.is_dir()}
     assert folders == {"pretraining", "transfer", "overlays"}
-    assert "heart: " in table2.screen(more)
+    assert f"masks plausible, expected jaccard {heart['expected_jaccard']['mean']:.2f}" in table2.screen(more)
 
 
 def test_fine_tuning_without_labels_is_the_segmenter_as_it_is(finished, tfds_dir):
@@ -177,6 +177,21 @@ def test_a_finished_table_trains_nothing_and_is_evaluated_again(finished, tfds_d
     assert [row["jaccard"] for row in table2.evaluate(small(), workdir, tfds_dir, None)] == [
         row["jaccard"] for row in rows
     ]
+
+
+def test_cells_older_than_the_jaccard_to_expect_stay_in_the_table(finished, tmp_path, tfds_dir):
+    workdir, rows = finished
+    shutil.copytree(workdir, tmp_path / "older")
+    path = tmp_path / "older/seed0/fine_tuning_0/results.json"
+    older = json.loads(path.read_text())
+    del older["expected_jaccard"]
+    results.write_json(path, older)
+    assert all(row["expected_jaccard"]["per_image"].keys() == row["jaccard"]["per_image"].keys() for row in rows)
+    found = table2.train(small(), tmp_path / "older", tfds_dir, None)
+    changed = [(before, after) for before, after in zip(rows, found, strict=True) if before != after]
+    ((before, after),) = changed
+    assert before.keys() - after.keys() == {"expected_jaccard", "tested"}
+    assert table2.screen([*found, after | {"task": "heart"}]).endswith("masks plausible")
 
 
 def test_what_is_not_finished_is_trained_before_it_is_evaluated(finished, tmp_path, tfds_dir):
