@@ -32,7 +32,9 @@ CHECKPOINTS = flags.DEFINE_multi(
 )
 INPUT = flags.DEFINE_string("input", None, "A radiograph or a folder of them: PNG, JPEG, TIFF, DICOM.")
 OUTPUT = flags.DEFINE_string("output", None, "Where masks, overlays and measurements go, or exported models.")
-TIDY = flags.DEFINE_bool("tidy", True, "Keep a mask's largest parts alone, and fill their holes.")
+TIDY = flags.DEFINE_bool(
+    "tidy", True, "Keep as many parts of a mask as the organ has, the largest and surest, and fill their holes."
+)
 MASK_FORMAT = flags.DEFINE_enum("mask_format", "png", list(mask_files.FORMATS), "The files of masks.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is in --output already.")
 

@@ -55,17 +55,18 @@ def distances_of(masks: Bool[np.ndarray, "n s s 1"], radiographs: Radiographs) -
     return {f"{name}_mm": value for name, value in values.items()}
 
 
-def scores(masks: Bool[np.ndarray, "n s s 1"], radiographs: Radiographs, parts: int) -> dict[str, dict[str, Any]]:
+def scores(soft: Float[np.ndarray, "n s s 1"], radiographs: Radiographs, parts: int) -> dict[str, dict[str, Any]]:
     """Return overlap and surface distances of predicted masks, as results files hold them, where the truth is known.
 
-    Overlap is told of the masks as they are, and tidied: with an organ's `parts` alone, their holes filled. Where no
-    radiograph has a mask, there is nothing.
+    The masks are where the probabilities `soft` exceed one half. Overlap is told of them as they are, and tidied: with
+    an organ's `parts` alone, their holes filled. Where no radiograph has a mask, there is nothing.
     """
     known = np.flatnonzero(radiographs.has_mask)
     if not len(known):
         return {}
-    masks, radiographs = masks[known], radiographs[known]
-    tidied = overlap_of(jnp.asarray(postprocessing.tidied(masks, parts)), radiographs)
+    soft, radiographs = soft[known], radiographs[known]
+    masks = soft > 0.5
+    tidied = overlap_of(jnp.asarray(postprocessing.tidied(soft, parts)), radiographs)
     values = {
         **overlap_of(jnp.asarray(masks), radiographs),
         **{f"{name}_tidied": value for name, value in tidied.items()},

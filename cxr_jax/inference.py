@@ -100,9 +100,8 @@ class Predictor:
         return jnp.asarray(self.soften(images)) > 0.5
 
     def tidy(self, images: Images) -> Bool[np.ndarray, "b s s 1"]:
-        """Do as `predict`, and keep of each mask as many of the largest parts as the organ has, their holes filled."""
-        masks = np.asarray(self.predict(images))
-        return postprocessing.tidied(masks, self.parts)
+        """Do as `predict`, and keep of each mask as many parts as the organ has, their holes filled."""
+        return postprocessing.tidied(np.asarray(self.soften(images)), self.parts)
 
     def __call__(self, image: np.ndarray, *, tidy: bool = False) -> Bool[np.ndarray, "h w"]:
         """Segment one grey radiograph (h w, any integer or float type, bones bright), and `tidy` its mask on demand."""
@@ -119,9 +118,7 @@ class Predictor:
     ) -> Iterator[Found]:
         """Yield the mask of each radiograph in turn and how good it should be, as `masks` does."""
         for held, frames, soft in self._softened(images, batch):
-            masks = soft > 0.5
-            if tidy:
-                masks = postprocessing.tidied(masks, self.parts)
+            masks = postprocessing.tidied(soft, self.parts) if tidy else soft > 0.5
             expected = np.asarray(metrics.expected_jaccard(soft, masks))
             for mask, score, image, frame in zip(masks, expected, held, frames, strict=False):
                 yield Found(_at_own_size(mask, image, frame) >= 0.5, float(score))

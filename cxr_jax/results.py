@@ -85,16 +85,16 @@ class Tested(NamedTuple):
 
 
 def _test(predictor: inference.Predictor, images: Radiographs, shape: Shape) -> Tested:
-    soft = evaluation.in_batches(predictor.soften, images.images)
-    expected = evaluation.summary({"jaccard": metrics.expected_jaccard(soft, soft > 0.5)}, images.ids)["jaccard"]
-    masks = np.asarray(soft > 0.5)
+    soft = np.asarray(evaluation.in_batches(predictor.soften, images.images))
+    masks = soft > 0.5
+    expected = evaluation.summary({"jaccard": metrics.expected_jaccard(soft, masks)}, images.ids)["jaccard"]
     found = shape.plausible(masks).tolist()
     plausible = {
         "count": sum(found),
         "images": len(images),
         "per_image": dict(zip(images.ids, found, strict=True)),
     }
-    return Tested(images, masks, evaluation.scores(masks, images, predictor.parts) or None, plausible, expected)
+    return Tested(images, masks, evaluation.scores(soft, images, predictor.parts) or None, plausible, expected)
 
 
 def _cases(test: Tested) -> list[run_report.Case]:

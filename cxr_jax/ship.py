@@ -66,9 +66,9 @@ def measure(path: Path, data_dir: str | None, manual_dir: str | None) -> list[di
 
 
 def _row(path: Path, model: inference.Predictor, images: Radiographs, shape: plausibility.Shape) -> dict[str, Any]:
-    soft = evaluation.in_batches(model.soften, images.images)
-    masks = np.asarray(soft > 0.5)
-    scores = evaluation.scores(masks, images, model.parts)
+    soft = np.asarray(evaluation.in_batches(model.soften, images.images))
+    masks = soft > 0.5
+    scores = evaluation.scores(soft, images, model.parts)
     described = results.describe(model.experiment)
     return {
         "file": path.name,

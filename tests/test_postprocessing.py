@@ -25,6 +25,17 @@ def test_the_largest_part_alone_is_left_where_one_is_asked_for():
     np.testing.assert_array_equal(postprocessing.tidied(lungs(), 1), left)
 
 
+def test_a_part_weighs_by_how_sure_it_is():
+    soft = lungs().astype(np.float32)
+    soft[:, :, :8] *= 0.7  # the larger part
+    alone = lungs()
+    alone[:, :, :8] = False
+    np.testing.assert_array_equal(postprocessing.tidied(soft, 1), alone)
+    np.testing.assert_array_equal(postprocessing.tidied(soft, 2), lungs())
+    soft[:, :, :8] *= 0.7  # no part any more
+    np.testing.assert_array_equal(postprocessing.tidied(soft, 2), alone)
+
+
 def test_masks_with_fewer_parts_stay_as_they_are():
     blank = np.zeros((1, 20, 20, 1), bool)
     both = np.concatenate([lungs(), blank])

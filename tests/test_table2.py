@@ -302,7 +302,7 @@ def test_seeds_of_other_segmenters_and_datasets_are_counted_apart(other):
 def test_tasks_without_labels_have_a_count_of_plausible_masks():
     heart = cell() | {"task": "heart", "jaccard": None, "dice": None}
     setting = "paper, jsrt to montgomery, heart, 128 px"
-    line = f"| {setting} | unet | transfer, munit | 1 | - | - | - | - | 25 of 28 | - | - | - | - | - | - |"
+    line = f"| {setting} | unet | transfer, munit | 1 | - | - | - | - | - | - | 25 of 28 | - | - | - | - | - | - |"
     assert line in report_table2.markdown([*ROWS, heart])
     assert "paper, unet, montgomery heart" not in report_table2.markdown([*ROWS, heart])
 
@@ -318,6 +318,14 @@ def test_what_is_told_without_labels_is_held_against_the_scores():
     assert report_table2.without_labels(seeds).endswith("| 10 of 20 | 90.00 | 60.00 | +1.00 |" + older)
     assert report_table2.without_labels(seeds[:4]).endswith("| 6 of 16 | 90.00 | 60.00 | - |" + older)  # too few
     assert report_table2.without_labels(seeds[4:] * 5).endswith("| 20 of 20 | 90.00 | - | - |" + older)
+
+
+def test_tidied_masks_have_a_mean_where_all_seeds_have_it():
+    tidied = [cell(seed=seed, jaccard_tidied={"mean": 91.0 + seed, "std": 1.5, "per_image": {}}) for seed in range(2)]
+    assert "| 90.00 | 90.00 | 90.00 | 2.00 | 91.50 | 1.50 | 50 of 56 |" in report_table2.without_labels(tidied)
+    assert "| 90.00 | 90.00 | 90.00 | 2.00 | - | - | 75 of 84 |" in report_table2.without_labels(
+        [*tidied, cell(seed=2)]
+    )
 
 
 def test_what_is_expected_of_an_image_is_held_against_its_score():

@@ -51,7 +51,8 @@ def markdown(rows: Sequence[Row]) -> str:
         "`cxr_jax/convergence.py`), and the Jaccard of each, the mean over its test images:",
         _stability(rows),
         "Methods without labels: the Jaccard of each seed, the mean over its test images, the spread over these images "
-        "(mean of the seeds), how many masks can be the organ, told without labels (`cxr_jax/plausibility.py`), the "
+        "(mean of the seeds), both of tidied masks too, how many masks can be the organ, told without labels "
+        "(`cxr_jax/plausibility.py`), the "
         "Jaccard of those that can and cannot, and Spearman's correlation of their number with the mean, over seeds; "
         "then the Jaccard that is to be expected (`cxr_jax.metrics.expected_jaccard`), told without labels too, its "
         "correlation with the Jaccard over the images of a seed (mean of the seeds), and how many of the worst tenth "
@@ -184,7 +185,8 @@ def without_labels(rows: Sequence[Row]) -> str:
             setting = f"{row['protocol']}, {row['source']} to {row['target']}, {row['task']}, {row['image_size']} px"
             found.setdefault((setting, row["segmenter"], column(row)), []).append(row)
     lines = [[*names, str(len(seeds)), *_over_seeds(seeds)] for names, seeds in found.items()]
-    head = ["protocol", "M_A", "method without labels", "seeds", "mean", "lowest", "highest", "spread", "plausible"]
+    head = ["protocol", "M_A", "method without labels", "seeds", "mean", "lowest", "highest", "spread"]
+    head += ["mean, tidied", "spread, tidied", "plausible"]
     head += ["Jaccard of these", "of the others", "rank correlation"]
     head += ["expected Jaccard", "rank correlation over images", "worst tenth in its lowest quarter"]
     return markdown_table(head, lines) if lines else "None had 0 % labels."
@@ -194,10 +196,13 @@ def _over_seeds(rows: Sequence[Row]) -> list[str]:
     scores = [row["jaccard"] for row in rows if row["jaccard"]]
     means = [score["mean"] for score in scores]
     numbers = (mean(means), min(means), max(means), mean(score["std"] for score in scores)) if scores else ()
+    tidied = [row["jaccard_tidied"] for row in rows if row.get("jaccard_tidied")]
+    if scores and len(tidied) == len(scores):
+        numbers += tuple(mean(score[name] for score in tidied) for name in ("mean", "std"))
     masks = " of ".join(str(sum(row["plausible"][part] for row in rows)) for part in ("count", "images"))
     return [
         *(f"{number:.2f}" for number in numbers),
-        *["-"] * (4 - len(numbers)),
+        *["-"] * (6 - len(numbers)),
         masks,
         *_told(rows),
         *_expected(rows),
