@@ -26,7 +26,7 @@ def dice(predicted: Masks, truth: Masks) -> Float[Array, " b"]:
 def expected_jaccard(probabilities: Float[Array, "b h w 1"], masks: Masks) -> Float[Array, " b"]:
     """Expected intersection of masks with the truth over their expected union, in percent; 0 of an empty mask.
 
-    Expected, if each pixel of the truth were the foreground with its one of these `probabilities`.
+    Expected, if each pixel of the truth were of the foreground with the probability that it has here.
     """
     intersection = (probabilities * masks).sum(axis=(1, 2, 3))
     union = jnp.maximum(probabilities, masks).sum(axis=(1, 2, 3))

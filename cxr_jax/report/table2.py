@@ -52,11 +52,11 @@ def markdown(rows: Sequence[Row]) -> str:
         _stability(rows),
         "Methods without labels: the Jaccard of each seed, the mean over its test images, the spread over these images "
         "(mean of the seeds), both of tidied masks too, how many masks can be the organ, told without labels "
-        "(`cxr_jax/plausibility.py`), the "
-        "Jaccard of those that can and cannot, and Spearman's correlation of their number with the mean, over seeds; "
-        "then the Jaccard that is to be expected (`cxr_jax.metrics.expected_jaccard`), told without labels too, its "
-        "correlation with the Jaccard over the images of a seed (mean of the seeds), and how many of the worst tenth "
-        "of a seed's images are in the quarter of which the least is expected (`-` where rows are older than it):",
+        "(`cxr_jax/plausibility.py`), the Jaccard of those that can and cannot, and Spearman's correlation of their "
+        "number with the mean, over seeds; then the Jaccard that is to be expected "
+        "(`cxr_jax.metrics.expected_jaccard`), told without labels too, its correlation with the Jaccard over the "
+        "images of a seed (mean of the seeds), and how many of the worst tenth of a seed's images are in the quarter "
+        "of which the least is expected (`-` where rows are older than it):",
         without_labels(rows),
     ]
     return "\n\n".join(parts)
