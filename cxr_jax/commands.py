@@ -8,7 +8,19 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from cxr_jax import config, devices, experiment, exported, mask_files, plans, prediction, results, ship, table1, table2
+from cxr_jax import (
+    compact,
+    config,
+    devices,
+    experiment,
+    exported,
+    mask_files,
+    plans,
+    prediction,
+    results,
+    table1,
+    table2,
+)
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file in configs/.")
 WORKDIR = flags.DEFINE_string(
@@ -129,7 +141,7 @@ def _default_workdir() -> str:
 def predict() -> None:
     """Make masks; exit with 1 if a file was skipped."""
     _require("predict", "input", "output")
-    models = _checkpoints() or ship.shipped()
+    models = _checkpoints() or compact.shipped()
     if not models:
         _require("predict", "checkpoint")
     skipped = prediction.predict(

@@ -17,8 +17,10 @@ from jaxtyping import Shaped
 
 from cxr_jax import files
 from cxr_jax.checkpoints import CheckpointError
+from cxr_jax.data.radiographs import TASKS
 
 SUFFIX = ".npz"
+WEIGHTS = Path(__file__).parent / "weights"  # that ship
 ABOUT = "about"
 SCALE = " scale"  # ends the name of what a kernel's 8-bit numbers are multiplied by
 MAX_BYTES = 2**30  # of a file's arrays; the largest network of this project, alone, has an eighth of that
@@ -40,6 +42,11 @@ def write(path: Path, model: Tree, about: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{ABOUT: np.frombuffer(json.dumps(about).encode(), np.uint8)}, **arrays)
     files.write(path, buffer.getvalue())
+
+
+def shipped(folder: Path = WEIGHTS) -> list[Path]:
+    """Return the files of the shipped segmenters, one an organ."""
+    return [path for organ in TASKS if (path := folder / f"{organ}{SUFFIX}").exists()]
 
 
 def read_about(path: Path) -> dict[str, Any]:

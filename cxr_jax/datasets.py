@@ -8,11 +8,24 @@ import tensorflow_datasets as tfds
 from absl import logging
 from jaxtyping import Bool, Int
 
-from cxr_jax import config, plans, transfer
+from cxr_jax import config, plans
 from cxr_jax.data import large, radiographs, splits
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.data.stream import Stream
 from cxr_jax.plausibility import Shape
+
+
+class Side(NamedTuple):
+    """One dataset's part in a transfer; where it has a `stream`, that trains, and `training` is a sample of it."""
+
+    training: Radiographs
+    validation: Radiographs
+    stream: Stream | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of training images."""
+        return len(self.training if self.stream is None else self.stream)
 
 
 class Data(NamedTuple):
@@ -26,15 +39,13 @@ class Data(NamedTuple):
     source_split: splits.Split
     target: Radiographs | None
     target_split: splits.Split | None
-    labelled: np.ndarray
+    labelled: Bool[np.ndarray, " n"]  # of the training images of `target_split`
     stream: Stream | None = None
 
-    def sides(self) -> tuple[transfer.Sides, transfer.Sides]:
+    def sides(self) -> tuple[Side, Side]:
         """Return both datasets' parts in a transfer."""
         parts = (self.source, self.source_split, None), (self.target, self.target_split, self.stream)
-        return tuple(
-            transfer.Sides(images[split.train], images[split.validation], more) for images, split, more in parts
-        )
+        return tuple(Side(images[split.train], images[split.validation], more) for images, split, more in parts)
 
     def known(self) -> Bool[np.ndarray, " n"]:
         """Tell which of the target's images keep their labels, to train or, where any is left, to choose the epoch."""

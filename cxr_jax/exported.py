@@ -13,6 +13,7 @@ from jax import export
 from cxr_jax import files, inference, provenance, results
 from cxr_jax.data.radiographs import FRAME_LEVEL, stored_side
 from cxr_jax.errors import UserError
+from cxr_jax.predictor import Predictor
 
 SUFFIX = ".jax"
 ABOUT = ".json"
@@ -51,7 +52,7 @@ def write(directories: Sequence[Path], output: Path, overwrite: bool = False) ->
     return list(models)
 
 
-def serialise(model: inference.Predictor) -> bytes:
+def serialise(model: Predictor) -> bytes:
     """Return the exported function, whose weights are constants in it."""
     size = model.experiment.image_size
     (batch,) = export.symbolic_shape("b")
@@ -59,7 +60,7 @@ def serialise(model: inference.Predictor) -> bytes:
     return bytes(export.export(jax.jit(model.soften), platforms=PLATFORMS)(images).serialize())
 
 
-def describe(model: inference.Predictor) -> dict[str, Any]:
+def describe(model: Predictor) -> dict[str, Any]:
     """Return what somebody needs to know who has that file alone."""
     experiment = model.experiment
     size = experiment.image_size

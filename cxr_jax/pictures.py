@@ -4,12 +4,9 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Shaped, UInt8
+from matplotlib.figure import Figure
 from PIL import Image
 from scipy import ndimage
 
@@ -62,8 +59,8 @@ def save(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> None:
 def contact_sheet(pictures: Mapping[tuple[str, str], Path], path: Path) -> None:
     """Lay PNG files out by the (row, column) that names each, under those names, and write them as one picture."""
     rows, columns = (list(dict.fromkeys(names)) for names in zip(*pictures, strict=True))
-    size = (4.5 * len(columns), 3.6 * len(rows))
-    figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False, layout="constrained")
+    figure = Figure(figsize=(4.5 * len(columns), 3.6 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for (row, column), file in pictures.items():
         axis = axes[rows.index(row), columns.index(column)]
         axis.imshow(Image.open(file))
@@ -73,4 +70,3 @@ def contact_sheet(pictures: Mapping[tuple[str, str], Path], path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=240)  # fine enough for outlines one pixel wide
     files.write(path, buffer.getvalue())
-    plt.close(figure)

@@ -13,6 +13,7 @@ from cxr_jax import dicom_seg, files, inference, mask_files, measurements, readi
 from cxr_jax.errors import UserError
 from cxr_jax.inputs import TABLE, Input, find
 from cxr_jax.isolation import IsolatedReader
+from cxr_jax.predictor import Predictor
 from tfds_builders.radiograph_files import Radiograph
 from tfds_builders.squares import looks_blank
 
@@ -102,7 +103,7 @@ def _not_blank(radiograph: Radiograph, item: Input) -> Radiograph:
     return radiograph
 
 
-def _draw(chunk: Chunk, models: Mapping[str, inference.Predictor], tidy: bool, mask_format: str) -> Iterator[Row]:
+def _draw(chunk: Chunk, models: Mapping[str, Predictor], tidy: bool, mask_format: str) -> Iterator[Row]:
     """Write what belongs to each radiograph, and yield its line of the table."""
     images = [radiograph.pixels for _, radiograph in chunk]
     drawn = {organ: model.find(images, tidy=tidy, batch=TOGETHER) for organ, model in models.items()}

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from cxr_jax import config, evaluation, files, inference, metrics, pictures, plans, provenance, run_report
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.plausibility import Shape
+from cxr_jax.predictor import Predictor
 
 FILE = "results.json"
 COLUMNS = 7  # of a picture of all test images
@@ -84,7 +85,7 @@ class Tested(NamedTuple):
     expected: dict[str, Any]
 
 
-def _test(predictor: inference.Predictor, images: Radiographs, shape: Shape) -> Tested:
+def _test(predictor: Predictor, images: Radiographs, shape: Shape) -> Tested:
     soft = np.asarray(evaluation.in_batches(predictor.soften, images.images))
     masks = soft > 0.5
     expected = evaluation.summary({"jaccard": metrics.expected_jaccard(soft, masks)}, images.ids)["jaccard"]

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import UInt8
-from matplotlib import ticker
+from matplotlib import rc_context, ticker
+from matplotlib.figure import Figure
 from PIL import Image
 
 from cxr_jax import files, journal
@@ -53,7 +50,7 @@ def write(
     model by its title, which are shown from the worst to the best by Jaccard; those without labels after them, first
     those that are not plausible, then by the Jaccard that is to be expected.
     """
-    page = _template().render(
+    page = template().render(
         title=title,
         summary=summary,
         results=results,
@@ -64,7 +61,8 @@ def write(
     files.write(path, page)
 
 
-def _template() -> jinja2.Template:
+def template() -> jinja2.Template:
+    """Return the page that a report is made from."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
         "run_report.html"
@@ -98,7 +96,8 @@ def _curves(rows: Sequence[Mapping[str, float]]) -> str | None:
     groups = [[name for name in names if (name in PERCENT) == percent] for percent in (False, True)]
     if not names:
         return None
-    figure, axes = plt.subplots(1, 2, figsize=(12, 3.4), layout="constrained")
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    axes = figure.subplots(1, 2)
     for axis, group, label in zip(axes, groups, ("loss and other terms", "percent"), strict=True):
         for name in group:
             points = [(row["epoch"], row[name]) for row in rows if name in row]
@@ -112,9 +111,8 @@ def _curves(rows: Sequence[Mapping[str, float]]) -> str | None:
     axes[0].yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axes[0].yaxis.set_minor_formatter(ticker.FormatStrFormatter("%g"))
     buffer = io.BytesIO()
-    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "curves"}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "curves"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    plt.close(figure)
     return _address(buffer.getvalue(), "image/svg+xml")
 
 

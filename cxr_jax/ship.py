@@ -15,20 +15,16 @@ from typing import Any
 import numpy as np
 
 from cxr_jax import compact, config, datasets, evaluation, inference, metrics, plausibility, results
-from cxr_jax.data.radiographs import TASKS, Radiographs
+from cxr_jax.compact import WEIGHTS, shipped
+from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.predictor import Predictor
 from cxr_jax.report.shipped import FILE
 
-WEIGHTS = Path(__file__).parent / "weights"
 METRICS = ("jaccard", "dice", "jaccard_tidied")
 
 
 class ShipError(ValueError):
     """A model that cannot be shipped; the message says what was expected."""
-
-
-def shipped(folder: Path = WEIGHTS) -> list[Path]:
-    """Return the files of the shipped segmenters, one an organ."""
-    return [path for organ in TASKS if (path := folder / f"{organ}{compact.SUFFIX}").exists()]
 
 
 def segmenter(workdir: Path, folder: Path = WEIGHTS) -> Path:
@@ -37,20 +33,20 @@ def segmenter(workdir: Path, folder: Path = WEIGHTS) -> Path:
     if found.translates:
         raise ShipError(f"{workdir} segments translated images: expected a model that reads images as they are")
     model = found.model["segmenter"] if "translator" in found.model else found.model
-    return _write(folder / f"{found.experiment.task}{compact.SUFFIX}", model, found.stage, found.experiment, workdir)
+    return _write(folder / f"{found.experiment.task}{compact.SUFFIX}", model, found.stage, found, workdir)
 
 
 def translator(workdir: Path, folder: Path = WEIGHTS) -> Path:
     """Write the translator of a finished run."""
     found = inference.restore(workdir / "transfer")
     path = folder / f"{inference.TRANSLATOR}{compact.SUFFIX}"
-    return _write(path, found.model["translator"], inference.TRANSLATOR, found.experiment, workdir)
+    return _write(path, found.model["translator"], inference.TRANSLATOR, found, workdir)
 
 
-def _write(path: Path, model: Any, stage: str, plan: Any, workdir: Path) -> Path:
+def _write(path: Path, model: Any, stage: str, found: Predictor, workdir: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     trained = json.loads((workdir / results.FILE).read_text())
-    about = {"stage": stage, "epoch": 0, "config": config.to_json(plan)}
+    about = {"stage": stage, "epoch": found.epoch, "config": config.to_json(found.experiment)}
     compact.write(
         path, model, about | {"trained": {name: trained[name] for name in ("command", "commit", "device", "data")}}
     )
@@ -65,7 +61,7 @@ def measure(path: Path, data_dir: str | None, manual_dir: str | None) -> list[di
     return [_row(path, model, images, data.shape()) for images in tests.values()]
 
 
-def _row(path: Path, model: inference.Predictor, images: Radiographs, shape: plausibility.Shape) -> dict[str, Any]:
+def _row(path: Path, model: Predictor, images: Radiographs, shape: plausibility.Shape) -> dict[str, Any]:
     soft = np.asarray(evaluation.in_batches(model.soften, images.images))
     masks = soft > 0.5
     scores = evaluation.scores(soft, images, model.parts)

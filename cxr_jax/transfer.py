@@ -13,24 +13,11 @@ from flax import nnx
 from jaxtyping import Bool
 
 from cxr_jax import config, convergence, evaluation, image_pool, iteration, plans, polarity, steps
-from cxr_jax.data.radiographs import Radiographs
-from cxr_jax.data.stream import Chunks, Stream
+from cxr_jax.data.stream import Chunks
+from cxr_jax.datasets import Side
 from cxr_jax.plausibility import Shape
 from cxr_jax.training import Later, Member, Stage, Trained, TrainingDiverged, attempt
 from cxr_jax.views import Views
-
-
-class Sides(NamedTuple):
-    """One dataset's part in a transfer; where it has a `stream`, that trains, and `training` is a sample of it."""
-
-    training: Radiographs
-    validation: Radiographs
-    stream: Stream | None = None
-
-    @property
-    def count(self) -> int:
-        """The number of training images."""
-        return len(self.training if self.stream is None else self.stream)
 
 
 class Job(NamedTuple):
@@ -38,8 +25,8 @@ class Job(NamedTuple):
 
     experiment: plans.Experiment
     segmenter: Any
-    source: Sides
-    target: Sides
+    source: Side
+    target: Side
     labelled: Bool[np.ndarray, " n"]
     workdir: Path
 
@@ -131,7 +118,7 @@ class Transfers:
                 logging.warning(
                     "%s: bones are dark, but effusions are drawn bright; leave them out: "
                     "--config.augmentation.effusion=0.0",
-                    job.target.name,
+                    job.target.validation.name,
                 )
         places, size = self.settings.image_pool, job.experiment.image_size
         pools = {domain: image_pool.empty(places, size, size) for domain in "ab" if places}
@@ -147,9 +134,14 @@ class Transfers:
             return {**state.average, "reference": _reference(self.views, state.average["translator"], pools)}
 
         def validate(model: Any) -> Later:
-            parts = [convergence.measure(self.views, model, job.source.validation, job.target.validation, shape)]
+            source, target = job.source.validation, job.target.validation
+            masks = convergence.Masks(
+                evaluation.in_batches(partial(self.views.segment_cycle, model), source.images),
+                evaluation.in_batches(partial(self.views.segment_target, model), target.images),
+            )
+            parts = [convergence.measure(self.views, model, source, target, masks, shape)]
             if name == "transfer":
-                parts.append(self._score(job, model))
+                parts.append(_score(job, masks))
             return lambda: {key: value for part in parts for key, value in part().items()}
 
         def draw(model: Any) -> Later:
@@ -164,14 +156,14 @@ class Transfers:
         chunks = Chunks(job.target.stream, self.steps_per_epoch * self.settings.batch_size, job.experiment.seed)
         return iteration.StreamedPools(pools, chunks, 0 if name == "warmup" else self.settings.warmup_epochs)
 
-    def _score(self, job: Job, model: Any) -> Later:
-        """Send off what chooses the epoch."""
-        cycle = evaluation.overlap(partial(self.views.segment_cycle, model), job.source.validation)["jaccard"].mean()
-        chosen = cycle
-        if job.experiment.label_frac > 0:
-            known = job.target.validation.with_masks()
-            chosen = evaluation.overlap(partial(self.views.segment_target, model), known)["jaccard"].mean()
-        return lambda: {"cycle_jaccard": float(cycle), "score": float(chosen)}
+
+def _score(job: Job, masks: convergence.Masks) -> Later:
+    """Send off what chooses the epoch."""
+    cycle = evaluation.overlap_of(masks.cycle, job.source.validation)["jaccard"].mean()
+    chosen, target = cycle, job.target.validation
+    if job.experiment.label_frac > 0:
+        chosen = evaluation.overlap_of(masks.target[target.has_mask], target.with_masks())["jaccard"].mean()
+    return lambda: {"cycle_jaccard": float(cycle), "score": float(chosen)}
 
 
 def _reference(views: Views, translator: Any, pools: iteration.Pools) -> Any:

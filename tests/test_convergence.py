@@ -11,6 +11,7 @@ import pytest
 from cxr_jax import config, convergence, journal, polarity, results, segmentation, transfer
 from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.datasets import Side
 from cxr_jax.plans import Convergence
 from cxr_jax.plausibility import Shape
 from cxr_jax.training import Trained, TrainingDiverged
@@ -74,19 +75,17 @@ def test_measures_of_a_model_that_changes_nothing_and_of_one_that_loses_everythi
     views = Pretended(
         there_and_back=lambda model, domain, images: jnp.asarray(images) / 255.0,
         segment_source=lambda model, images: jnp.repeat(lungs, len(images), axis=0),
-        segment_cycle=lambda model, images: jnp.repeat(lungs, len(images), axis=0),
-        segment_target=lambda model, images: jnp.repeat(lungs, len(images), axis=0),
     )
+    masks = convergence.Masks(*2 * [jnp.repeat(lungs, 5, axis=0)])
     shape = Shape.of(data.masks)
-    assert convergence.measure(views, None, data, data, shape)() == {
+    assert convergence.measure(views, None, data, data, masks, shape)() == {
         "cycle_error": pytest.approx(0.0, abs=1e-6),
         "agreement": 100.0,
         "sane": 100.0,
     }
     views.there_and_back = lambda model, domain, images: jnp.full(images.shape, np.mean(images) / 255.0)
-    views.segment_cycle = lambda model, images: ~jnp.repeat(lungs, len(images), axis=0)
-    views.segment_target = lambda model, images: jnp.zeros(images.shape, bool)
-    assert convergence.measure(views, None, data, data, shape)() == {
+    wrong = convergence.Masks(~masks.cycle, jnp.zeros_like(masks.target))
+    assert convergence.measure(views, None, data, data, wrong, shape)() == {
         "cycle_error": pytest.approx(1.0, abs=0.02),
         "agreement": 0.0,
         "sane": 0.0,
@@ -102,9 +101,9 @@ def transfers(tmp_path):
     limits = replace(LIMITS, restarts=1)
     experiment = replace(experiment, transfer=replace(experiment.transfer, convergence=limits))
     graph, segmenter = segmentation.build(experiment, jax.random.key(0))
-    sides = transfer.Sides(data, data)
+    side = Side(data, data)
     jobs = [
-        transfer.Job(replace(experiment, seed=seed), segmenter, sides, sides, np.zeros(8, bool), tmp_path / str(seed))
+        transfer.Job(replace(experiment, seed=seed), segmenter, side, side, np.zeros(8, bool), tmp_path / str(seed))
         for seed in range(3)
     ]
     return transfer.Transfers(jobs, graph), jobs
@@ -133,10 +132,15 @@ def pretend(monkeypatch, rows: dict[str, list]) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("negative", [False, True])
-def test_translation_starts_from_negatives_where_polarities_are_opposed(transfers, monkeypatch, negative):
-    group, jobs = transfers
+@pytest.mark.parametrize("effusion", [0.0, 0.3])
+def test_translation_starts_from_negatives_where_polarities_are_opposed(
+    transfers, monkeypatch, caplog, negative, effusion
+):
+    group, (job, *_) = transfers
     monkeypatch.setattr(polarity, "opposed", lambda *_: negative)
-    state = group._start(jobs[0], trial=0)
+    augmentation = replace(job.experiment.augmentation, effusion=effusion)
+    state = group._start(job._replace(experiment=replace(job.experiment, augmentation=augmentation)), trial=0)
+    assert ("x: bones are dark, but effusions are drawn bright" in caplog.text) == (negative and effusion > 0)
     for translator in (state.translator, state.average["translator"]):
         heads = [translator[domain]["decode"]["head"]["conv"]["kernel"] for domain in "ab"]
         np.testing.assert_array_equal(heads[1], -heads[0] if negative else heads[0])

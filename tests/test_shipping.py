@@ -99,14 +99,14 @@ def found(workdir, monkeypatch):
 def test_a_shipped_model_is_that_of_its_run_in_less_than_half_of_the_bytes(workdir, found, tmp_path):
     path = ship.segmenter(workdir, tmp_path)
     assert path.name == "lungs.npz"
-    assert ship.shipped(tmp_path) == [path]
+    assert compact.shipped(tmp_path) == [path]
     shipped, segmenter = inference.restore(path), found.model["segmenter"]
     for before, after in zip(jax.tree.leaves(segmenter), jax.tree.leaves(shipped.model), strict=True):
         largest = np.abs(before).max(axis=tuple(range(before.ndim - 1)))  # of each output channel
         assert (np.abs(np.asarray(after) - before) <= largest / 254 + 1e-6).all()
         assert after.dtype == before.dtype
     # A quarter, but for the names of arrays, which count where these are so small.
-    assert shipped.stage == "transfer"
+    assert (shipped.stage, shipped.epoch) == ("transfer", found.epoch)
     assert path.stat().st_size < 0.45 * sum(leaf.nbytes for leaf in jax.tree.leaves(segmenter))
     graph, _ = segmentation.build(found.experiment, None)
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), np.uint8)
@@ -138,11 +138,11 @@ def test_a_segmenter_of_translated_images_is_not_shipped(workdir, tmp_path):
 
 
 def test_the_weights_that_ship_are_small_and_draw_masks_of_an_images_own_size():
-    files = ship.shipped()
+    files = compact.shipped()
     assert {row["file"] for row in json.loads((ROOT / "docs/results" / ship.FILE).read_text())} == {
         path.name for path in files
     }
-    assert sum(path.stat().st_size for path in ship.WEIGHTS.iterdir()) < 10e6
+    assert sum(path.stat().st_size for path in compact.WEIGHTS.iterdir()) < 10e6
     image = np.random.default_rng(0).integers(0, 4096, (150, 130)).astype(np.uint16)
     for path in files:
         model = inference.restore(path)

@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy import stats
 
 from cxr_jax.report.published import OVER_FOLDS, OVER_IMAGES, TABLE1
@@ -29,8 +27,8 @@ class Point(NamedTuple):
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw the figure from rows of Table I: 95 % intervals, ours and the published networks' over folds."""
     organs = list(next(iter(TABLE1.values())))
-    figure, axes = plt.subplots(1, len(organs), figsize=(15, 0.32 * _height(rows, organs) + 1.5), layout="constrained")
-    for axis, organ in zip(axes, organs, strict=True):
+    figure = Figure(figsize=(15, 0.32 * _height(rows, organs) + 1.5), layout="constrained")
+    for axis, organ in zip(figure.subplots(1, len(organs)), organs, strict=True):
         points = points_of(rows, organ)[::-1]
         for place, point in enumerate(points):
             style = {"fmt": "o", "capsize": 3, "color": COLOURS.get(point.kind, "tab:orange")}
@@ -40,10 +38,9 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axis.set(title=organ, xlabel="Jaccard, %", xlim=(max(low, 0), min(high, 100)))  # few folds: wide intervals
         axis.grid(axis="x", alpha=0.3)
     shown = [kind for kind in KINDS if kind in {"published", *(row["protocol"] for row in rows)}]
-    handles = [plt.Line2D([], [], marker="o", linestyle="", color=COLOURS[kind]) for kind in shown]
+    handles = [Line2D([], [], marker="o", linestyle="", color=COLOURS[kind]) for kind in shown]
     figure.legend(handles, [KINDS[kind] for kind in shown], loc="outside lower center", ncols=len(shown))
     figure.savefig(path, dpi=100, metadata={"Software": None})
-    plt.close(figure)
 
 
 def points_of(rows: Sequence[Mapping[str, Any]], organ: str) -> list[Point]:

@@ -4,11 +4,9 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy import stats
 
 from cxr_jax.report.published import TABLE2
@@ -39,9 +37,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         if len(shares) > 1
     }
     found = {setting: curves(shares) for setting, shares in found.items()} or {None: {}}
-    figure, axes = plt.subplots(
-        2, len(found), figsize=(6.5 * len(found), 8), squeeze=False, sharex=True, layout="constrained"
-    )
+    figure = Figure(figsize=(6.5 * len(found), 8), layout="constrained")
+    axes = figure.subplots(2, len(found), squeeze=False, sharex=True)
     for (upper, lower), (setting, ours) in zip(axes.T, found.items(), strict=True):
         for method, curve in published().items():
             _plot(upper, curve, COLOURS[method], f"{METHODS[method]}, published", "--")
@@ -59,7 +56,6 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         lower.set_xticks(range(len(TABLE2)), [f"{100 * share:g}" for share in TABLE2])
         lower.set_xlabel("labelled share of the target's training images, %")
     figure.savefig(path, dpi=100, metadata={"Software": None})
-    plt.close(figure)
 
 
 def _top(ours: dict[str, tuple[str, Curve]]) -> tuple[float, float]:
@@ -95,7 +91,7 @@ def published() -> dict[str, Curve]:
     }
 
 
-def _plot(axis: plt.Axes, curve: Curve, colour: str, label: str, style: str, marker: str = "o") -> None:
+def _plot(axis: Axes, curve: Curve, colour: str, label: str, style: str, marker: str = "o") -> None:
     """Draw one curve over the shares of the published table; others lie between them."""
     shares, known = np.array(sorted(curve)), np.array(list(TABLE2))
     at = np.interp(shares, known, np.arange(len(known)))
