@@ -8,7 +8,7 @@ from jaxtyping import install_import_hook
 
 import tests.typecheck  # noqa: F401, named below
 
-install_import_hook("cxr_jax", "tests.typecheck.check")
+install_import_hook(["cxr_jax", "tfds_builders"], "tests.typecheck.check")
 if jax.config.jax_compilation_cache_dir is None:
     jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="cxr_jax_tests_"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -8,10 +8,8 @@ import pytest
 from configs import best, segmentation, table1, table2, transfer
 from cxr_jax import config
 
-PRESETS = ["", "small", "small_augmented", "phantom", "phantom_augmented"]
 
-
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", segmentation.PRESETS)
 @pytest.mark.parametrize("module", [segmentation, transfer])
 def test_shipped_configs_are_valid_and_survive_json(module, preset):
     experiment = config.parse(module.get_config(preset))

@@ -17,6 +17,7 @@ from cxr_jax.models.invertednet import InvertedNet
 from cxr_jax.models.munit import MUNIT, DatasetStyleMUNIT
 from cxr_jax.models.scan import SCAN, SCANCritic
 from cxr_jax.models.segnet import SegNet
+from cxr_jax.models.translator import Translator
 from cxr_jax.models.unet import UNet
 from cxr_jax.models.unit import UNIT
 
@@ -27,13 +28,19 @@ __all__ = [
     "SEGMENTERS",
     "TRANSLATORS",
     "Ensemble",
+    "Translator",
     "initialise",
     "join",
     "split_statistics",
 ]
 
 SEGMENTERS = {"unet": UNet, "fcn": FCN, "segnet": SegNet, "invertednet": InvertedNet, "scan": SCAN}
-TRANSLATORS = {"munit": MUNIT, "munit_dataset_style": DatasetStyleMUNIT, "unit": UNIT, "cyclegan": CycleGAN}
+TRANSLATORS: dict[str, type[Translator]] = {
+    "munit": MUNIT,
+    "munit_dataset_style": DatasetStyleMUNIT,
+    "unit": UNIT,
+    "cyclegan": CycleGAN,
+}
 CRITICS = {"scan": SCANCritic}
 DISCRIMINATORS = {"patch": MultiScaleDiscriminator}
 PRECISIONS = ("float32", "bfloat16")

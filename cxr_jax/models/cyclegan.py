@@ -10,10 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from cxr_jax.losses import mean_absolute_error
 from cxr_jax.models.layers import GAUSSIAN, Image, PaddedConv, ResidualBlock, UpConv
 from cxr_jax.models.normalisation import instance_norm
-
-Gray = Float[Array, "b h w 1"]
-GrayA = Float[Array, "n h w 1"]
-GrayB = Float[Array, "m h w 1"]
+from cxr_jax.models.translator import Gray, GrayA, GrayB, Reference
 
 
 class UpBlock(nnx.Module):
@@ -94,14 +91,14 @@ class CycleGAN(nnx.Module):
         a_to_b = self.a_to_b(a)
         return a_to_b, self.b_to_a(a_to_b)
 
-    def reference(self, a: GrayA, b: GrayB) -> dict[str, Array]:
+    def reference(self, a: GrayA, b: GrayB) -> Reference:
         """Return what translating to a dataset asks to know of it: nothing."""
         return {}
 
-    def to_a(self, b: Gray, reference: dict[str, Array]) -> Gray:
+    def to_a(self, b: Gray, reference: Reference) -> Gray:
         """Return G_BA(b) (Figure 6b)."""
         return self.b_to_a(b)
 
-    def to_b(self, a: Gray, reference: dict[str, Array]) -> Gray:
+    def to_b(self, a: Gray, reference: Reference) -> Gray:
         """Return G_AB(a)."""
         return self.a_to_b(a)

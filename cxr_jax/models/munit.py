@@ -14,15 +14,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from cxr_jax.losses import mean_absolute_error
 from cxr_jax.models.layers import KAIMING, Image, PaddedConv, ResidualBlock, UpsampledConv, identity
 from cxr_jax.models.normalisation import LayerNorm, adaptive_instance_norm, instance_norm
+from cxr_jax.models.translator import Gray, GrayA, GrayB, Reference
 
-Gray = Float[Array, "b h w 1"]
-GrayA = Float[Array, "n h w 1"]
-GrayB = Float[Array, "m h w 1"]
 Content = Float[Array, "b p q c"]  # p, q: height and width down-sampled
 Style = Float[Array, "b s"]
 StyleA = Float[Array, "n s"]
 StyleB = Float[Array, "m s"]
-Reference = dict[str, Float[Array, "_ s"]]
+
+STYLE_DOWNSAMPLINGS = 4
 
 
 class AdaptiveResidualBlock(nnx.Module):
@@ -65,9 +64,9 @@ class ContentEncoder(nnx.Module):
 class StyleEncoder(nnx.Module):
     """Image to style code: down-samplings without normalisation (which would erase style), global average."""
 
-    def __init__(self, width: int, style: int, downsamplings: int = 4, *, rngs: nnx.Rngs):
+    def __init__(self, width: int, style: int, *, rngs: nnx.Rngs):
         """Make the encoder; the first two down-samplings double the channels."""
-        widths = [width * 2 ** min(level, 2) for level in range(downsamplings + 1)]
+        widths = [width * 2 ** min(level, 2) for level in range(STYLE_DOWNSAMPLINGS + 1)]
         self.stem = PaddedConv(1, width, 7, padding=3, rngs=rngs)
         self.down = nnx.List(
             [PaddedConv(i, o, 4, stride=2, padding=1, rngs=rngs) for i, o in itertools.pairwise(widths)]
@@ -161,8 +160,8 @@ class MUNIT(nnx.Module):
 
     @staticmethod
     def size_multiple(downsamplings: int = 2, **_) -> int:
-        """Return the number by which height and width must be divisible (the style encoder halves 4 times)."""
-        return 2 ** max(downsamplings, 4)
+        """Return the number by which height and width must be divisible."""
+        return 2 ** max(downsamplings, STYLE_DOWNSAMPLINGS)
 
     def doors_of_b(self) -> tuple[list[PaddedConv], PaddedConv]:
         """Return the layers that images of B enter by, and the one by which they come out, in front of its tanh."""

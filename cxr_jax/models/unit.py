@@ -17,10 +17,8 @@ from cxr_jax.losses import mean_absolute_error
 from cxr_jax.models.layers import PaddedConv, ResidualBlock, UpsampledConv
 from cxr_jax.models.munit import ContentEncoder
 from cxr_jax.models.normalisation import LayerNorm
+from cxr_jax.models.translator import Gray, GrayA, GrayB, Reference
 
-Gray = Float[Array, "b h w 1"]
-GrayA = Float[Array, "n h w 1"]
-GrayB = Float[Array, "m h w 1"]
 Code = Float[Array, "b p q c"]  # p, q: height and width down-sampled
 
 
@@ -125,15 +123,15 @@ class UNIT(nnx.Module):
         a_to_b = self.image_b(_noisy(self.code_a(a), key))
         return a_to_b, self.image_a(self.code_b(a_to_b))
 
-    def reference(self, a: GrayA, b: GrayB) -> dict[str, Array]:
+    def reference(self, a: GrayA, b: GrayB) -> Reference:
         """Return what translating to a dataset asks to know of it: nothing."""
         return {}
 
-    def to_a(self, b: Gray, reference: dict[str, Array]) -> Gray:
+    def to_a(self, b: Gray, reference: Reference) -> Gray:
         """Return G_BA(b), from the mean code (Figure 6b)."""
         return self.image_a(self.code_b(b))
 
-    def to_b(self, a: Gray, reference: dict[str, Array]) -> Gray:
+    def to_b(self, a: Gray, reference: Reference) -> Gray:
         """Return G_AB(a), from the mean code."""
         return self.image_b(self.code_a(a))
 

@@ -1,12 +1,14 @@
 """Shapes, sizes and wiring of the translators and discriminators."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise, unit
+from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, Translator, initialise, unit
 from cxr_jax.models.cyclegan import CycleGAN
 from cxr_jax.models.discriminator import downscale
 from cxr_jax.models.munit import MUNIT, DatasetStyleMUNIT
@@ -28,6 +30,16 @@ def test_munit_shallow_and_own_sizes():
     shallow = shapes_only(MUNIT)
     own = shapes_only(MUNIT, width=64, blocks=4, mlp=256)
     assert shallow < 5.0e6 < 25.0e6 < own < 35.0e6
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_translators_have_what_the_protocol_asks_for(name):
+    methods = [method for method, value in vars(Translator).items() if inspect.isfunction(value) and method[0] != "_"]
+    assert {"translate", "objectives", "there_and_back", "to_a", "to_b"} < set(methods)
+    for method in methods:
+        asked, given = (inspect.signature(getattr(kind, method)) for kind in (Translator, TRANSLATORS[name]))
+        assert list(given.parameters) == list(asked.parameters)
+    assert 32 % TRANSLATORS[name].size_multiple(**tiny.TRANSLATOR_SIZES[name]) == 0
 
 
 @pytest.mark.parametrize("name", TRANSLATORS)

@@ -99,7 +99,7 @@ def draw_patient(rng: np.random.Generator, disease: str) -> Patient:
     """
     u = rng.uniform
     apex_y, angle_y, width = u(0.07, 0.12), u(0.76, 0.88), u(0.34, 0.41)
-    rib_count, rib_drop = rng.integers(8, 11), u(0.1, 0.18)
+    rib_count, rib_drop = int(rng.integers(8, 11)), u(0.1, 0.18)
     return Patient(
         lungs=tuple(_lung(rng, apex_y, angle_y, width, higher) for higher in (0.02, 0.0)),
         heart=Heart(u(0.03, 0.075), u(0.57, 0.63), u(0.15, 0.205), u(0.115, 0.145), u(0.35, 0.8), u(0.0, 0.16)),
@@ -140,7 +140,7 @@ def _clavicle(rng: np.random.Generator, apex_y: float) -> Clavicle:
 def _ribs(rng: np.random.Generator, apex_y: float, angle_y: float, count: int, drop: float) -> Ribs:
     u = rng.uniform
     return Ribs(
-        count=int(count),
+        count=count,
         first_y=apex_y + u(0.0, 0.02),
         spacing=(angle_y - apex_y) / count,
         drop=drop + u(-0.015, 0.015),
@@ -153,10 +153,10 @@ def _lesions(rng: np.random.Generator, disease: str) -> tuple[Lesion, ...]:
     u = rng.uniform
     sick = u()
     if disease == "nodule":
-        return (Lesion(rng.integers(2), u(0.15, 0.7), u(0.4, 0.85), u(0.012, 0.025), u(0.1, 0.2)),) * (sick < 0.6)
+        return (Lesion(int(rng.integers(2)), u(0.15, 0.7), u(0.4, 0.85), u(0.012, 0.025), u(0.1, 0.2)),) * (sick < 0.6)
     if disease == "tuberculosis":
         count = rng.integers(1, 6) * (sick < 0.4)
         return tuple(
-            Lesion(rng.integers(2), u(0.1, 0.6), u(0.35, 0.85), u(0.03, 0.08), u(0.1, 0.3)) for _ in range(count)
+            Lesion(int(rng.integers(2)), u(0.1, 0.6), u(0.35, 0.85), u(0.03, 0.08), u(0.1, 0.3)) for _ in range(count)
         )
     raise ValueError(f"unknown disease {disease!r}: 'nodule' or 'tuberculosis'")
