@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from tfds_builders.image_files import DownloadError
 
@@ -41,7 +41,7 @@ class Isolated:
         """Start no process yet; a file gets that many seconds, and the process that many bytes."""
         self._seconds, self._memory, self._process = seconds, memory, None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Isolated":
         """Return it."""
         return self
 
