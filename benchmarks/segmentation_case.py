@@ -55,7 +55,8 @@ class SegmentationCase:
         optimiser = optimisers.adam(RATE, beta1=BETA1, weight_decay=DECAY, schedule="constant", steps=1)
         settings = SegmenterTraining(1, self.batch, RATE, BETA1, DECAY, "constant", 0.0)
         networks = segmentation.Networks(graph, optimiser, None, None)
-        run = platform.epoch_runner(segmentation.make_iteration(Augmentation.none(), settings, None, networks), number)
+        iteration = segmentation.make_iteration(Augmentation.none(), settings, None, networks, new=True)
+        run = platform.epoch_runner(iteration, number)
         data = segmentation.LabelledImages(*map(jnp.asarray, (*self.data, IMAGES)))
         held = [steps.initial_state(steps.learner(graph, variables, optimiser), {}, jax.random.key(0))]
 

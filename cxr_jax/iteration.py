@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
@@ -127,7 +126,7 @@ def make_iteration(
     @partial(jax.jit, donate_argnums=0)
     def finish(state: steps.TransferState) -> steps.TransferState:
         current = {"segmenter": state.segmenter, "translator": state.translator}
-        average = optax.incremental_update(current, state.average, 1.0 - settings.average)
+        average = optimisers.follow(current, state.average, settings.average, state.step)
         return replace(state, average=average, step=state.step + 1)
 
     def iteration(state: steps.TransferState, pools: Pools) -> tuple[steps.TransferState, steps.Metrics]:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, UInt8
 
 from cxr_jax import devices, evaluation
 from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.errors import UserError
 from cxr_jax.files import write
 from cxr_jax.plausibility import Shape
 
@@ -53,10 +54,24 @@ def _told(segment: Segment, target: Radiographs, shape: Shape) -> dict[str, int 
     return {"opposed": verdict, "images": len(target), "found_in_images": found, "found_in_negatives": negatives}
 
 
-def turned(translator: nnx.GraphDef, parameters: dict) -> dict:
-    """Return a translator's parameters such that it does with negatives of B's images what it did with the images."""
+class PolarityError(UserError):
+    """Datasets of opposite polarity, and a translator that cannot start from negatives; the message says what can."""
+
+
+def turned(translator: nnx.GraphDef, parameters: dict, target: str) -> dict:
+    """Return a translator's parameters such that it does with negatives of B's images what it did with the images.
+
+    Raises `PolarityError`, which names the `target`, for one that cannot.
+    """
     module = nnx.merge(translator, jax.tree.map(lambda leaf: leaf, parameters))
-    entrances, exit_ = module.doors_of_b()
+    doors = module.doors_of_b()
+    if doors is None:
+        raise PolarityError(
+            f"{target}: M_A finds the organ in negatives of the images, and this translator keeps an image's polarity; "
+            f"show them as negatives, --config.negated=\"('{target}',)\", or take --config.translator.name=munit, "
+            "with another --workdir"
+        )
+    entrances, exit_ = doors
     for parameter in (*(layer.conv.kernel for layer in entrances), exit_.conv.kernel, exit_.conv.bias):
         parameter[...] = -parameter[...]
     return nnx.to_pure_dict(nnx.state(module))

@@ -42,7 +42,7 @@ def write(
     `stages`. Command, commit, device and versions are those by which the outcome was trained, whatever tests it again.
     """
     predictors = {folder: inference.restore(folder) for folder in dict.fromkeys(folder for folder, _ in tests.values())}
-    tested = {name: _test(predictors[folder], images, shape) for name, (folder, images) in tests.items()}
+    outcomes = {name: tested(predictors[folder], images, shape) for name, (folder, images) in tests.items()}
     trained = {name: predictors[folder].made for name, (folder, _) in tests.items()}
     results = {
         **describe(experiment),
@@ -51,16 +51,16 @@ def write(
         "trained": trained,
         "tested": provenance.here(),
         "epochs": {name: predictors[folder].epoch for name, (folder, _) in tests.items()},
-        "test": {name: test.scores for name, test in tested.items() if test.scores is not None},
-        "plausible": {name: test.plausible for name, test in tested.items()},
-        "expected_jaccard": {name: test.expected for name, test in tested.items()},
+        "test": {name: test.scores for name, test in outcomes.items() if test.scores is not None},
+        "plausible": {name: test.plausible for name, test in outcomes.items()},
+        "expected_jaccard": {name: test.expected for name, test in outcomes.items()},
     }
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / FILE, results)
-    for name, test in tested.items():
+    for name, test in outcomes.items():
         overlays(test, workdir / "overlays" / f"{name}.png")
     summary = screen(results)
-    cases = {TITLES[name]: _cases(test) for name, test in tested.items()}
+    cases = {TITLES[name]: _cases(test) for name, test in outcomes.items()}
     run_report.write(workdir / run_report.FILE, summary.splitlines()[0], summary, results, stages, cases)
     return results
 
@@ -85,7 +85,8 @@ class Tested(NamedTuple):
     expected: dict[str, Any]
 
 
-def _test(predictor: Predictor, images: Radiographs, shape: Shape) -> Tested:
+def tested(predictor: Predictor, images: Radiographs, shape: Shape) -> Tested:
+    """Draw masks of test images and score them; `shape` is that of the source's masks."""
     soft = np.asarray(evaluation.in_batches(predictor.soften, images.images))
     masks = soft > 0.5
     expected = evaluation.summary({"jaccard": metrics.expected_jaccard(soft, masks)}, images.ids)["jaccard"]

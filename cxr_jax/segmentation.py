@@ -114,7 +114,7 @@ def _train(
     networks, states = zip(*(_start(job, name, settings, critic, epoch) for job in jobs), strict=True)
     predict = predictor(networks[0].segmenter)
     capacities = max(len(job.training) for job in jobs), max(len(job.partly or ()) for job in jobs)
-    iteration = make_iteration(augments, settings, critic, networks[0])
+    iteration = make_iteration(augments, settings, critic, networks[0], new=jobs[0].start is None)
     members = [_member(job, state, predict, *capacities) for job, state in zip(jobs, states, strict=True)]
     stage = Stage(name, settings.epochs, epoch, iteration, settings.batch_size)
     return networks[0].segmenter, train(stage, members)
@@ -125,8 +125,10 @@ def make_iteration(
     settings: plans.SegmenterTraining,
     critic: plans.Critic | None,
     networks: Networks,
+    *,
+    new: bool,
 ) -> Callable[[steps.SegmenterState, LabelledImages | Mixture], tuple[steps.SegmenterState, steps.Metrics]]:
-    """Return one training iteration, jitted: draw, augment, take each turn, average the weights.
+    """Return one training iteration, jitted: draw, augment, take each turn, average the weights (`new` or not).
 
     The masks that a mixture lacks are drawn by the averaged segmenter of the images in front of their augmentation of
     appearance (mean teacher, Tarvainen & Valpola 2017, with hard labels): what the segmenter learns is to find the
@@ -158,7 +160,7 @@ def make_iteration(
         for turn, key in zip(turns, keys[2:], strict=True):
             state, more = turn(state, batch, key)
             terms |= more
-        return steps.average(state, settings.average), terms
+        return steps.average(state, settings.average, new=new), terms
 
     return iteration
 

@@ -20,7 +20,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from cxr_jax import losses
+from cxr_jax import losses, optimisers
 from cxr_jax.models import join, split_statistics
 
 Metrics = dict[str, Float[Array, ""]]
@@ -92,7 +92,7 @@ def make_segmentation_step(
                 total += weight * terms["adversarial"]
             return total, (_statistics(segment), terms)
 
-        segmenter, terms = _descend(objective, optimiser, state.segmenter)
+        segmenter, terms = _descended(objective, optimiser, state.segmenter)
         return replace(state, segmenter=segmenter), terms
 
     return segmentation_step
@@ -111,15 +111,19 @@ def make_critic_step(graph: nnx.GraphDef, critic: nnx.GraphDef, optimiser: optax
             made = losses.not_drawn(judge(batch.images, soft, train=True))
             return drawn + made, (_statistics(judge), {"critic": drawn + made})
 
-        learned, terms = _descend(objective, optimiser, state.critic)
+        learned, terms = _descended(objective, optimiser, state.critic)
         return replace(state, critic=learned), terms
 
     return critic_step
 
 
-def average(state: SegmenterState, decay: float) -> SegmenterState:
-    """Return the state after an iteration: its average followed, its step counted."""
-    averaged = optax.incremental_update(state.segmenter.parameters, state.average, 1.0 - decay)
+def average(state: SegmenterState, decay: float, *, new: bool) -> SegmenterState:
+    """Return the state after an iteration: its average followed, its step counted.
+
+    Of a `new` segmenter, which began with random weights, the average forgets these (`cxr_jax.optimisers.follow`).
+    """
+    step = state.step if new else None
+    averaged = optimisers.follow(state.segmenter.parameters, state.average, decay, step)
     return replace(state, average=averaged, step=state.step + 1)
 
 
@@ -133,12 +137,13 @@ def _statistics(network: nnx.Module) -> Any:
     return nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
 
 
-def _descend(
+def _descended(
     objective: Callable[[Any], tuple[Float[Array, ""], tuple[Any, Metrics]]],
     optimiser: optax.GradientTransformation,
     network: Learner,
 ) -> tuple[Learner, Metrics]:
-    """Take one optimiser step of a network on `objective`, whose extra is its new statistics and the terms."""
-    gradients, (statistics, terms) = jax.grad(objective, has_aux=True)(network.parameters)
-    updates, optimiser_state = optimiser.update(gradients, network.optimiser, network.parameters)
-    return Learner(optax.apply_updates(network.parameters, updates), statistics, optimiser_state), terms
+    """Return a network after one optimiser step on `objective`, whose extra is its new statistics and the terms."""
+    parameters, optimiser_state, (statistics, terms) = optimisers.descend(
+        objective, optimiser, network.parameters, network.optimiser
+    )
+    return Learner(parameters, statistics, optimiser_state), terms

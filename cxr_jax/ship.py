@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cxr_jax import compact, config, datasets, evaluation, inference, metrics, plausibility, results
+from cxr_jax import compact, config, datasets, inference, plausibility, results
 from cxr_jax.compact import WEIGHTS, shipped
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.predictor import Predictor
@@ -62,9 +60,7 @@ def measure(path: Path, data_dir: str | None, manual_dir: str | None) -> list[di
 
 
 def _row(path: Path, model: Predictor, images: Radiographs, shape: plausibility.Shape) -> dict[str, Any]:
-    soft = np.asarray(evaluation.in_batches(model.soften, images.images))
-    masks = soft > 0.5
-    scores = evaluation.scores(soft, images, model.parts)
+    found = results.tested(model, images, shape)
     described = results.describe(model.experiment)
     return {
         "file": path.name,
@@ -72,9 +68,9 @@ def _row(path: Path, model: Predictor, images: Radiographs, shape: plausibility.
         "organ": model.experiment.task,
         "dataset": images.name,
         "images": len(images),
-        **{name: _brief(scores.get(name)) for name in METRICS},
-        "plausible": int(shape.plausible(masks).sum()),
-        "expected_jaccard": float(metrics.expected_jaccard(soft, masks).mean()),
+        **{name: _brief((found.scores or {}).get(name)) for name in METRICS},
+        "plausible": found.plausible["count"],
+        "expected_jaccard": found.expected["mean"],
         **{
             name: described[name]
             for name in ("command", "config", "seed", "commit", "device", "versions", "image_size")

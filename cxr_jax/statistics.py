@@ -76,9 +76,10 @@ def t_interval(values: Values, *, confidence: float = 0.95) -> tuple[float, floa
     _check_confidence(confidence)
     if len(values) < 2:
         raise ValueError("an interval over folds needs at least two values, found 1")
-    mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-    reach = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * error
-    return mean - reach, mean + reach
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    low, high = stats.t.interval(confidence, len(values) - 1, values.mean(), stats.sem(values))
+    return float(low), float(high)
 
 
 def paired_test(one: Mapping[str, float], other: Mapping[str, float]) -> PairedTest:

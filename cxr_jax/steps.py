@@ -21,7 +21,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from cxr_jax import losses
+from cxr_jax import losses, optimisers
 from cxr_jax.image_pool import ImagePool, exchange
 from cxr_jax.models import join, split_statistics
 
@@ -136,7 +136,7 @@ def make_discriminative_step(graphs: Graphs, optimiser: optax.GradientTransforma
                 terms[f"discriminator_{domain}"] = loss
             return sum(terms.values()), terms
 
-        discriminators, optimiser_state, terms = _descend(
+        discriminators, optimiser_state, terms = optimisers.descend(
             objective, optimiser, state.discriminators, state.discriminative_optimiser
         )
         moved = {"discriminators": discriminators, "pools": pools}
@@ -162,7 +162,7 @@ def make_generative_step(graphs: Graphs, optimiser: optax.GradientTransformation
             )
             return sum(weights[name] * term for name, term in terms.items()), terms
 
-        translator, optimiser_state, terms = _descend(
+        translator, optimiser_state, terms = optimisers.descend(
             objective, optimiser, state.translator, state.generative_optimiser
         )
         return replace(state, translator=translator, generative_optimiser=optimiser_state), terms
@@ -184,35 +184,36 @@ def make_supervised_step(
     recovered samples G_BA(G_AB(a)) and B's are translated ones G_BA(b), where they have a label. In the look of
     B, which the paper does not have, they are G_AB(a) and b. Without `target_labels` no mask of B
     enters, and no image of B but for its style where the translator asks for that.
-    `perturb` is the augmentation of appearance in front of M_A, which must stay differentiable.
+    `perturb` is the augmentation of appearance in front of M_A, which must stay differentiable. M_A sees all looks
+    in one batch, so that batch norm, where it has that, normalises them as it will when it is used: by the statistics
+    of all. Images of B without a label then count in these, and in nothing else.
     """
     shown = {look: weight for look, weight in looks.items() if weight > 0}
 
     def supervised_step(state: TransferState, batch: Batch, key: PRNGKeyArray) -> tuple[TransferState, Metrics]:
-        key_style, key_a, key_b = jax.random.split(key, 3)
+        key_style, key_segment, key_a, key_b = jax.random.split(key, 4)
         learned, statistics = split_statistics(graphs.segmenter, state.segmenter)
 
         def objective(parameters: Parameters) -> tuple[Float[Array, ""], tuple[Metrics, Any]]:
             segment = nnx.merge(graphs.segmenter, join(parameters["segmenter"], statistics))
             translator = nnx.merge(graphs.translator, parameters["translator"])
 
-            def loss(samples: Mapping[str, Gray], key: PRNGKeyArray, masks: Array, *counted: Array) -> Float[Array, ""]:
-                key_perturb, key_segment = jax.random.split(key)
-                total = jnp.zeros(())
-                for look, weight in shown.items():
-                    logits = segment(perturb(samples[look], masks, key_perturb), train=True, key=key_segment)
-                    total += weight * losses.cross_entropy(logits, masks, *counted)
-                return total
-
             a_to_b, recovered = translator.there_and_back(batch.a, batch.b, key_style)
-            terms = {"segmentation_a": loss({"a": recovered, "b": a_to_b}, key_a, batch.a_masks)}
+            samples = {"segmentation_a": ({"a": recovered, "b": a_to_b}, key_a, (batch.a_masks,))}
             if target_labels:
                 b_to_a = translator.to_a(batch.b, translator.reference(batch.a, batch.b))
                 truth = batch.b_masks, batch.b_labelled
-                terms["segmentation_b"] = loss({"a": b_to_a, "b": batch.b}, key_b, *truth)
+                samples["segmentation_b"] = {"a": b_to_a, "b": batch.b}, key_b, truth
+            images = [perturb(of[look], truth[0], key) for of, key, truth in samples.values() for look in shown]
+            logits = segment(jnp.concatenate(images), train=True, key=key_segment)  # in one batch, for its statistics
+            parts = iter(jnp.split(logits, len(images), axis=-4))  # an ensemble's have an axis of members in front
+            terms = {
+                name: sum(weight * losses.cross_entropy(next(parts), *truth) for weight in shown.values())
+                for name, (_, _, truth) in samples.items()
+            }
             return sum(terms.values()), (terms, nnx.to_pure_dict(nnx.state(segment, nnx.BatchStat)))
 
-        parameters, optimiser_state, (terms, statistics) = _descend(
+        parameters, optimiser_state, (terms, statistics) = optimisers.descend(
             objective, optimiser, {"segmenter": learned, "translator": state.translator}, state.supervised_optimiser
         )
         moved = {"segmenter": join(parameters["segmenter"], statistics), "translator": parameters["translator"]}
@@ -230,15 +231,3 @@ def _exchange(
     for domain, domain_key in zip(pools, jax.random.split(key, max(1, len(pools))), strict=False):
         after[domain], shown[domain] = exchange(pools[domain], translated[domain], domain_key)
     return after, shown
-
-
-def _descend(
-    objective: Callable[[Parameters], tuple[Float[Array, ""], Any]],
-    optimiser: optax.GradientTransformation,
-    parameters: Parameters,
-    optimiser_state: optax.OptState,
-) -> tuple[Parameters, optax.OptState, Any]:
-    """Take one optimiser step on `objective`; return parameters, optimiser state and what else it returns."""
-    gradients, extra = jax.grad(objective, has_aux=True)(parameters)
-    updates, optimiser_state = optimiser.update(gradients, optimiser_state, parameters)
-    return optax.apply_updates(parameters, updates), optimiser_state, extra

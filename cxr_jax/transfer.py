@@ -113,7 +113,9 @@ class Transfers:
         _, parameters = iteration.build(job.experiment, self.graphs.segmenter, key_init)
         segment = partial(self.views.segment_source, {"segmenter": job.segmenter})
         if polarity.opposed(job.workdir, segment, job.target.validation, Shape.of(job.source.training.masks)):
-            parameters["translator"] = polarity.turned(self.graphs.translator, parameters["translator"])
+            parameters["translator"] = polarity.turned(
+                self.graphs.translator, parameters["translator"], job.experiment.target
+            )
             if job.experiment.augments.effusion:
                 logging.warning(
                     "%s: bones are dark, but effusions are drawn bright; leave them out: "

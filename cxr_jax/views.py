@@ -13,6 +13,7 @@ from cxr_jax.data import sampling
 from cxr_jax.data.radiographs import Radiographs
 
 Images = UInt8[Array, "n h w 1"]
+SHOWN = 6  # images in a picture
 
 
 class Views:
@@ -72,11 +73,9 @@ class Views:
         away, back = (translator.to_b, translator.to_a) if domain == "a" else (translator.to_a, translator.to_b)
         return sampling.from_network(back(away(_read(images), reference), reference))
 
-    def picture(
-        self, model: Any, source: Radiographs, target: Radiographs, count: int = 6
-    ) -> Callable[[], UInt8[np.ndarray, "h w 3"]]:
+    def picture(self, model: Any, source: Radiographs, target: Radiographs) -> Callable[[], UInt8[np.ndarray, "h w 3"]]:
         """Send off what a grid shows: rows of a, a to b, a to b to a, b and b to a, the predicted masks outlined."""
-        rows = np.arange(min(count, len(source), len(target)))
+        rows = np.arange(min(SHOWN, len(source), len(target)))
         few_a, few_b = source[rows], target[rows]
         images = self.translate(model, few_a.images, few_b.images)
         masks_a, masks_b = self.segment_cycle(model, few_a.images), self.segment_target(model, few_b.images)

@@ -63,11 +63,17 @@ def test_the_verdict_stands_once_it_is_told(tmp_path):
     assert told(tmp_path, images(4, 0, 0)) == first
 
 
-@pytest.mark.parametrize("name", TRANSLATORS)
+def test_a_translator_that_keeps_polarity_is_not_turned():
+    graph, parameters = initialise(TRANSLATORS["cyclegan"], KEY, **TRANSLATOR_SIZES["cyclegan"])
+    with pytest.raises(polarity.PolarityError, match=r"hospital: M_A .*--config.negated=\"\('hospital',\)\", or take"):
+        polarity.turned(graph, parameters, "hospital")
+
+
+@pytest.mark.parametrize("name", sorted(TRANSLATORS.keys() - {"cyclegan"}))
 def test_a_turned_translator_does_with_negatives_of_b_what_it_did_with_b(name):
     graph, parameters = initialise(TRANSLATORS[name], KEY, **TRANSLATOR_SIZES[name])
     before = jax.tree.map(np.asarray, parameters)
-    turned = polarity.turned(graph, parameters)
+    turned = polarity.turned(graph, parameters, "b")
     a, b = (jax.random.uniform(key, (2, 32, 32, 1), minval=-1.0) for key in jax.random.split(KEY))
     translate = jax.jit(lambda parameters, b: nnx.merge(graph, parameters).translate(a, b, KEY))
     (a_to_b, b_to_a), (to_negative, from_negative) = translate(parameters, b), translate(turned, -b)

@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
-from cxr_jax import checkpoints, losses, segmentation
+from cxr_jax import checkpoints, losses, optimisers, segmentation
 from cxr_jax import segmentation_steps as steps
 from cxr_jax.data import radiographs, sampling, splits
 from cxr_jax.data.augmentation import Augmentation
@@ -81,10 +81,21 @@ def test_the_verdicts_are_cross_entropies():
     np.testing.assert_allclose(losses.not_drawn(logits), -np.log(1 - probability).mean(), rtol=1e-5)
 
 
+def test_an_average_of_new_weights_forgets_where_they_began_and_keeps_its_pace_afterwards():
+    begun, weights = jnp.ones(3), jnp.zeros(3)
+    average = begun
+    for step in range(60):
+        average = optimisers.follow(weights, average, 0.99, jnp.asarray(step))
+    assert float(average.max()) < 1e-6  # of a plain average, 0.99**60 = 0.55 would be left
+    np.testing.assert_allclose(optimisers.follow(weights, begun, 0.99, jnp.asarray(5000)), 0.99, rtol=1e-5)
+    np.testing.assert_allclose(optimisers.follow(weights, begun, 0.0, jnp.asarray(0)), 0.0)
+    np.testing.assert_allclose(optimisers.follow(weights, begun, 0.99), 0.99, rtol=1e-6)
+
+
 def test_the_average_follows_the_parameters(game):
     _, state, _ = game
     moved = jax.tree.map(lambda leaf: leaf + 1.0, state.segmenter.parameters)
-    after = steps.average(replace(state, segmenter=replace(state.segmenter, parameters=moved)), 0.75)
+    after = steps.average(replace(state, segmenter=replace(state.segmenter, parameters=moved)), 0.75, new=False)
     assert int(after.step) == int(state.step) + 1
     for old, new in zip(jax.tree.leaves(state.average), jax.tree.leaves(after.average), strict=True):
         np.testing.assert_allclose(new, old + 0.25, atol=1e-6)
@@ -166,7 +177,7 @@ def test_several_may_start_from_one_network():
 def iteration_of(graph):
     settings = SegmenterTraining(1, 6, 1e-3, 0.9, 0.0, "constant", 0.5)
     return segmentation.make_iteration(
-        Augmentation.none(), settings, None, segmentation.Networks(graph, TOOL, None, None)
+        Augmentation.none(), settings, None, segmentation.Networks(graph, TOOL, None, None), new=False
     )
 
 

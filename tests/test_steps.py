@@ -168,6 +168,32 @@ def test_batch_statistics_move_with_supervision_and_are_not_descended_on():
     assert any(differs(before[1], moved[1]))
 
 
+def test_all_looks_share_the_statistics_of_one_batch(setting):
+    graphs, tools, state, batch = setting
+    graph, segmenter = initialise(SEGMENTERS["scan"], KEY, width=2)
+    graphs = replace(graphs, segmenter=graph)
+    state = steps.with_segmenter(state, graphs, segmenter, tools)
+    shown = iter([jnp.full_like(batch.a, level) + batch.a for level in (-2.0, -1.0, 1.0, 2.0)])  # far from each other
+    images = []
+    step = steps.make_supervised_step(
+        graphs, tools.supervised, BOTH, target_labels=True, perturb=lambda *_: images.append(next(shown)) or images[-1]
+    )
+
+    def moved(state, batch, key):  # without gradients, which take long to compile
+        after, terms = step(state, batch, key)
+        return split_statistics(graph, after.segmenter)[1], terms
+
+    found, terms = jax.jit(moved)(state, batch, KEY)
+    segment = nnx.merge(graph, segmenter)
+    logits = jnp.split(segment(jnp.concatenate(images), train=True), 4)
+    pairs = {"a": (logits[:2], (batch.a_masks,)), "b": (logits[2:], (batch.b_masks, batch.b_labelled))}
+    for domain, (parts, truth) in pairs.items():
+        expected = sum(float(losses.cross_entropy(part, *truth)) for part in parts)
+        assert float(terms[f"segmentation_{domain}"]) == pytest.approx(expected, rel=1e-4)
+    expected = nnx.to_pure_dict(nnx.state(segment, nnx.BatchStat))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4), found, expected)
+
+
 def test_without_target_labels_b_has_no_part_in_supervision(setting):
     graphs, tools, state, batch = setting
     step = make("supervised", graphs, tools, target_labels=False)

@@ -1,7 +1,5 @@
 """Which images a training step sees: a pure function of key and step, so that resuming changes nothing."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
@@ -39,8 +37,3 @@ def to_network(images: Float[Array, "*b h w 1"]) -> Float[Array, "*b h w 1"]:
 def from_network(images: Float[Array, "*b h w 1"]) -> Float[Array, "*b h w 1"]:
     """Undo `to_network`."""
     return (images + 1.0) / 2.0
-
-
-def take(tree: Any, indices: Int[Array, " b"]) -> Any:
-    """Gather `indices` along the first axis of every array of `tree`."""
-    return jax.tree.map(lambda array: array[indices], tree)

@@ -63,9 +63,8 @@ class CycleGAN(nnx.Module):
         """Return the number by which height and width must be divisible."""
         return 2**downsamplings
 
-    def doors_of_b(self) -> tuple[list[PaddedConv], PaddedConv]:
-        """Return the layers that images of B enter by, and the one by which they come out, in front of its tanh."""
-        return [self.b_to_a.stem], self.a_to_b.head
+    def doors_of_b(self) -> None:
+        """Return that translation cannot start from negatives: `identity` would turn it back."""
 
     def translate(self, a: GrayA, b: GrayB, key: PRNGKeyArray) -> tuple[GrayA, GrayB]:
         """Return G_AB(a) and G_BA(b)."""

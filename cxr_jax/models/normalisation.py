@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+EPSILON = 1e-5  # of the variance
 MOMENTUM = 0.9  # of the running statistics of batch norm: they forget with a half-life of seven steps
 
 Image = Float[Array, "b h w c"]
@@ -85,19 +86,19 @@ def pooled(mean: ByChannel, variance: ByChannel, groups: int = 1, axis: int = 1)
     return tuple(jnp.broadcast_to(part, each_mean.shape).reshape(shape) for part in (whole, spread))
 
 
-def instance_norm(x: Image, epsilon: float = 1e-5) -> Image:
+def instance_norm(x: Image) -> Image:
     """Give each channel of each image zero mean and unit variance (no learned parameters)."""
     exact = x.astype(jnp.float32)
     mean, variance = moments(exact)
-    scale = jax.lax.rsqrt(variance + epsilon)
+    scale = jax.lax.rsqrt(variance + EPSILON)
     return scale_and_shift(exact, scale, -mean * scale).astype(x.dtype)
 
 
-def adaptive_instance_norm(x: Image, scale: ByChannel, shift: ByChannel, epsilon: float = 1e-5) -> Image:
+def adaptive_instance_norm(x: Image, scale: ByChannel, shift: ByChannel) -> Image:
     """AdaIN: instance norm, then the scale and shift that a style prescribes (MUNIT, section 5.1)."""
     exact = x.astype(jnp.float32)
     mean, variance = moments(exact)
-    scale = scale * jax.lax.rsqrt(variance + epsilon)
+    scale = scale * jax.lax.rsqrt(variance + EPSILON)
     return scale_and_shift(exact, scale, shift - mean * scale).astype(x.dtype)
 
 
@@ -108,18 +109,17 @@ class LayerNorm(nnx.Module):
     variance, and scales start uniform in [0, 1].
     """
 
-    def __init__(self, channels: int, *, epsilon: float = 1e-5, rngs: nnx.Rngs):
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
         """Make the layer for `channels` channels."""
         self.scale = nnx.Param(jax.random.uniform(rngs.params(), (channels,)))
         self.shift = nnx.Param(jnp.zeros((channels,)))
-        self.epsilon = epsilon
 
     def __call__(self, x: Image) -> Image:
         """Normalise `x`."""
         exact = x.astype(jnp.float32)
         mean, variance = pooled(*moments(exact))
         values = math.prod(x.shape[1:])
-        scale = self.scale[...] / (jnp.sqrt(variance * values / (values - 1)) + self.epsilon)
+        scale = self.scale[...] / (jnp.sqrt(variance * values / (values - 1)) + EPSILON)
         return scale_and_shift(exact, scale, self.shift[...] - mean * scale).astype(x.dtype)
 
 

@@ -52,8 +52,9 @@ class Translator(Protocol):
     def to_b(self, a: Gray, reference: Reference) -> Gray:
         """Return G_AB(a) for inference: the same at each call."""
 
-    def doors_of_b(self) -> tuple[list[PaddedConv], PaddedConv]:
+    def doors_of_b(self) -> tuple[list[PaddedConv], PaddedConv] | None:
         """Return the layers that images of B enter by, and the one by which they come out, in front of its tanh.
 
-        With these negated, translation starts from negatives (`cxr_jax.polarity`).
+        With these negated, translation starts from negatives (`cxr_jax.polarity`). None where it cannot, since a loss
+        holds an image to its polarity, or both domains do not start alike.
         """
