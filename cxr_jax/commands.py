@@ -1,6 +1,7 @@
 """What `main.py` can be asked for, by mode, and the flags of that."""
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -49,13 +50,14 @@ TIDY = flags.DEFINE_bool(
 )
 MASK_FORMAT = flags.DEFINE_enum("mask_format", "png", list(mask_files.FORMATS), "The files of masks.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is in --output already.")
+RESUME = flags.DEFINE_bool("resume", False, "Go on with masks in --output where a run of the same models was stopped.")
 
 
 TRAINED = (CONFIG, WORKDIR, DATA_DIR, MANUAL_DIR)
 TAKES = {
     "train": TRAINED,
     "evaluate": TRAINED,
-    "predict": (CHECKPOINTS, INPUT, OUTPUT, TIDY, MASK_FORMAT, OVERWRITE),
+    "predict": (CHECKPOINTS, INPUT, OUTPUT, TIDY, MASK_FORMAT, OVERWRITE, RESUME),
     "export": (CHECKPOINTS, OUTPUT, OVERWRITE),
 }
 
@@ -141,6 +143,9 @@ def _default_workdir() -> str:
 def predict() -> None:
     """Make masks; exit with 1 if a file was skipped."""
     _require("predict", "input", "output")
+    if OVERWRITE.value and RESUME.value:
+        raise app.UsageError("expected --overwrite or --resume, found both: the first begins anew, the second goes on")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # by way of the table, which is kept
     models = _checkpoints() or compact.shipped()
     if not models:
         _require("predict", "checkpoint")
@@ -151,6 +156,7 @@ def predict() -> None:
         tidy=TIDY.value,
         mask_format=MASK_FORMAT.value,
         overwrite=OVERWRITE.value,
+        resume=RESUME.value,
     )
     print(f"masks, overlays and {prediction.TABLE}: {OUTPUT.value}")
     if skipped:

@@ -26,7 +26,8 @@ MAY_BE_EMPTY = (
 )
 COPIED = (
     *("SpecificCharacterSet", "Modality", "Rows", "Columns", "StudyDescription", "PatientAge"),
-    *("PatientIdentityRemoved", "DeidentificationMethod", "FrameOfReferenceUID"),
+    *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence", "IssuerOfPatientID"),
+    *("ClinicalTrialSubjectID", "ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "FrameOfReferenceUID"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
     *REQUIRED,
     *MAY_BE_EMPTY,
@@ -52,7 +53,7 @@ def encode(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, pa
 
 
 def _source(path: Path) -> pydicom.Dataset:
-    """Return what a segmentation repeats of its radiograph; what may be empty is there, filled or not."""
+    """Return what a segmentation repeats of its radiograph, as UTF-8; what may be empty is there, filled or not."""
     try:
         source = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(COPIED))
     except pydicom.errors.InvalidDicomError as error:
@@ -61,6 +62,9 @@ def _source(path: Path) -> pydicom.Dataset:
         raise ValueError(f"expected a DICOM file with {', '.join(REQUIRED)}, found none of {', '.join(missing)}")
     for name in MAY_BE_EMPTY:
         source.setdefault(name, "")
+    source.Modality = source.get("Modality") or "OT"  # as the reader takes a file that does not say it
+    source.decode()
+    source.SpecificCharacterSet = "ISO_IR 192"  # UTF-8; of the others, highdicom refuses many that files have
     return source
 
 

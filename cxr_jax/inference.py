@@ -127,7 +127,9 @@ def _parse(about: Mapping[str, Any], path: Path, restore: Callable, names: Seque
             f"{path} holds a model of {stage!r}: expected one of {', '.join(names)}; name the folder of such a stage, "
             "under its own name if it is older than this version, or a work directory that has one"
         )
-    return _Saved(stage, about["epoch"], experiment, about.get("made", {}), partial(restore, path))
+    return _Saved(
+        stage, about["epoch"], experiment, about.get("made") or about.get("trained", {}), partial(restore, path)
+    )
 
 
 def _direct(saved: _Saved) -> tuple[Any, Callable]:

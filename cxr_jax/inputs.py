@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from absl import logging
+
 from cxr_jax import reading
 from cxr_jax.errors import UserError
 from tfds_builders.radiograph_files import SUFFIXES
@@ -53,7 +55,10 @@ def find(source: Path, output: Path) -> tuple[list[Input], dict[str, str]]:
             "radiographs would mix: give another"
         )
     unreachable: dict[str, str] = {}
-    paths = list(_walk(source, output, unreachable))
+    others: list[Path] = []
+    paths = list(_walk(source, output, unreachable, others))
+    if others:
+        logging.warning("%d files are no radiographs and passed over, the first %s", len(others), others[0])
     if not paths and not unreachable:
         expected = f"{', '.join(SUFFIXES)}, or other DICOM files"
         raise InputError(f"{source} holds no radiograph: expected {expected}, and no {TABLE}, which marks masks")
@@ -82,8 +87,11 @@ def _folded(path: Path) -> str:
     return str(path).casefold()
 
 
-def _walk(source: Path, output: Path, unreachable: dict[str, str]) -> Iterator[Path]:
-    """Yield what means to be a radiograph below `source`; what is `unreachable` goes there, name -> reason."""
+def _walk(source: Path, output: Path, unreachable: dict[str, str], others: list[Path]) -> Iterator[Path]:
+    """Yield what means to be a radiograph below `source`.
+
+    What is `unreachable` goes there, name -> reason, and other files that are not hidden to the `others`.
+    """
     root, own = os.path.realpath(source), os.path.realpath(output)
 
     def tell(path: Path, reason: str) -> None:
@@ -94,10 +102,12 @@ def _walk(source: Path, output: Path, unreachable: dict[str, str]) -> Iterator[P
 
     for folder, folders, names in os.walk(source, onerror=unlisted):
         if TABLE in names:
+            logging.warning("%s is passed over, and what is below it: its %s marks masks", folder, TABLE)
             folders[:] = []
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         wanted = {name for name in names if _means_to_be_one(Path(folder, name))}
+        others += [Path(folder, name) for name in sorted(set(names) - wanted) if not _hidden(name)]
         for name in (*folders, *sorted(wanted)):
             path = Path(folder, name)
             real = Path(os.path.realpath(path))
@@ -111,12 +121,17 @@ def _walk(source: Path, output: Path, unreachable: dict[str, str]) -> Iterator[P
 
 def _means_to_be_one(path: Path) -> bool:
     """Tell whether what is no folder means to be a radiograph; where it cannot be opened, its name tells."""
-    if path.name.startswith(".") or path.name.upper() == INDEX:
+    if _hidden(path.name):
         return False
     with suppress(OSError):
         if not stat.S_ISREG(path.stat().st_mode):
             return False  # a pipe would wait for ever
     return reading.looks_like_one(path)
+
+
+def _hidden(name: str) -> bool:
+    """Tell whether a file is none of the user's own: hidden, or the index of a DICOM medium."""
+    return name.startswith(".") or name.upper() == INDEX
 
 
 def _stem(name: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Bool
+from scipy import ndimage
 
 Mask = Bool[np.ndarray, "h w"]
 
@@ -31,10 +32,23 @@ def measure(masks: Mapping[str, Mask], spacing: tuple[float, float] | None) -> d
 
 
 def on_both_sides(lungs: Mask, heart: Mask | None) -> bool:
-    """Tell whether a tenth of the lungs at least is on either side of the heart's middle, or else of the image's."""
-    columns = np.arange(lungs.shape[1]) if heart is None or not heart.any() else np.flatnonzero(heart.any(axis=0))
+    """Tell whether a tenth of the lungs at least is on either side of the heart's middle.
+
+    Without a heart, two connected parts of a tenth at least each are two lungs, wherever in the image they are; lungs
+    joined in one part have a tenth at least on either side of the image's middle.
+    """
+    seen = heart is not None and heart.any()
+    if not seen and _second_part(lungs) >= LEAST_SHARE * lungs.sum():
+        return True
+    columns = np.flatnonzero(heart.any(axis=0)) if seen else np.arange(lungs.shape[1])
     left = lungs[:, : round((columns[0] + columns[-1] + 1) / 2)].sum() / lungs.sum()
     return bool(LEAST_SHARE <= left <= 1 - LEAST_SHARE)
+
+
+def _second_part(mask: Mask) -> int:
+    """Return the pixels of a mask's second largest connected part; 0 where it has one part alone."""
+    labels, count = ndimage.label(mask)
+    return int(np.sort(np.bincount(labels[mask]))[-2]) if count > 1 else 0
 
 
 def width(mask: Mask) -> int:

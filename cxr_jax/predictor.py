@@ -1,16 +1,20 @@
 """A trained model as a person uses it: an image in, a mask of its size out, and how good that should be."""
 
+import hashlib
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
-from cxr_jax import evaluation, metrics, plans, postprocessing
+from cxr_jax import config, evaluation, metrics, plans, postprocessing
 from cxr_jax.data.radiographs import TASKS, stored_side
 from tfds_builders.squares import resize, stored_square
 
@@ -68,6 +72,14 @@ class Predictor:
     def learned_from(self) -> tuple[str, ...]:
         """The datasets whose images it has learned from."""
         return self.experiment.learned_from(self.stage)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A checksum of config and weights, by which to tell two models apart."""
+        told = hashlib.sha256(json.dumps(config.to_json(self.experiment), sort_keys=True).encode())
+        for path, leaf in jax.tree.leaves_with_path(self.model):
+            told.update(jax.tree_util.keystr(path).encode() + np.ascontiguousarray(leaf).tobytes())
+        return told.hexdigest()[:16]
 
     @property
     def parts(self) -> int:

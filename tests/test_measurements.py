@@ -49,6 +49,29 @@ def test_a_lung_alone_has_no_chest_width_and_no_ratio(lung):
     assert not {"lungs_width_px", "lungs_width_mm", "cardiothoracic_ratio"} & set(found)
 
 
+@pytest.mark.parametrize("heart", [None, np.zeros((40, 140), bool)], ids=["missing", "blank"])
+@pytest.mark.parametrize(
+    ("lungs", "wide"),
+    [
+        (LUNGS, 40),
+        (LUNGS | box(0, 2, 55, 60), 50),
+        (box(5, 35, 10, 22), None),
+        (box(5, 35, 10, 22) | box(5, 10, 35, 38), None),  # the other is too small to be a lung
+        (box(5, 35, 10, 22) | box(5, 8, 22, 35) | box(5, 30, 35, 50), None),  # joined, and on one side of the middle
+    ],
+    ids=["two", "two and a speck", "one", "one and a speck", "joined"],
+)
+def test_without_a_heart_two_lungs_are_told_wherever_they_are(lungs, wide, heart):
+    padded = {"lungs": np.pad(lungs, ((0, 0), (0, 80)))} | ({} if heart is None else {"heart": heart})
+    assert measure(padded, None).get("lungs_width_px") == wide
+
+
+@pytest.mark.parametrize(("shift", "wide"), [(0, 40), (80, None)])
+def test_without_a_heart_joined_lungs_are_told_by_the_middle_of_the_image(shift, wide):
+    lungs = np.pad(LUNGS | box(5, 8, 22, 35), ((0, 0), (0, shift)))
+    assert measure({"lungs": lungs}, None).get("lungs_width_px") == wide
+
+
 def test_blank_masks_measure_nothing():
     blank = np.zeros((4, 4), bool)
     assert measure({"lungs": blank, "heart": blank}, (1.0, 1.0)) == {}

@@ -3,14 +3,18 @@
 import csv
 import dataclasses
 import errno
+import io
+import json
 import os
 import subprocess
 import sys
+import warnings
 import weakref
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
@@ -18,7 +22,7 @@ from pydicom.uid import generate_uid
 from cxr_jax import checkpoints, experiment, exported, inference, inputs, mask_files, prediction, reading, runs
 from cxr_jax.data import radiographs
 from tests import tiny
-from tests.samples import dicom
+from tests.samples import DEEP, dicom
 from tfds_builders.radiograph_files import Radiograph
 
 ROOT = Path(__file__).parent.parent
@@ -61,7 +65,8 @@ def test_every_radiograph_has_masks_of_its_own_size_an_overlay_and_a_line(models
     assert prediction.predict(list(models.values()), folder, output) == 0
     stems = {"x.png": (128, 100), "x.dcm": (90, 128), "more/y": (128, 128)}
     assert written(output) == {f"{s}_{kind}.png" for s in stems for kind in ("lungs", "heart", "overlay")} | {
-        prediction.TABLE
+        prediction.TABLE,
+        "measurements.json",
     }
     model = inference.restore(models["lungs"])
     for stem, size in stems.items():
@@ -135,6 +140,55 @@ def test_dicom_files_get_dicom_segmentations_and_others_are_named(models, folder
     assert status["more/y.dcm"] == "ok"
     assert "--mask_format=dicom_seg cannot hold its masks" in status["x.png"]
     assert "found none of StudyInstanceUID" in status["x.dcm"]
+
+
+def segmentation(path: Path, **tags) -> pydicom.Dataset:
+    """Return the DICOM Segmentation of a DICOM file of these tags, read back from its bytes."""
+    pytest.importorskip("highdicom")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, on odd values
+        uids = {name: generate_uid() for name in ("StudyInstanceUID", "SeriesInstanceUID")}
+        path.write_bytes(dicom(**uids | tags))
+        content = mask_files.FORMATS["dicom_seg"].encode(DEEP > 30000, "lungs", reading.read(path), path)
+    return pydicom.dcmread(io.BytesIO(content))
+
+
+@pytest.mark.parametrize(
+    ("characters", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("ISO_IR 192", "山田^太郎"),
+        ("ISO IR 100", "Müller^Jörg"),
+        ("ISO_IR 100", "Müller^Jörg"),
+        ("GB18030", "王^小东"),
+        ("", "Miller^Joe"),
+        (None, "Miller^Joe"),
+    ],
+)
+def test_dicom_segmentations_keep_names_of_any_characters(tmp_path, characters, name):
+    remarks = [pydicom.Dataset()]
+    remarks[0].CodeMeaning = name.split("=")[-1]
+    tags = {"StudyDescription": remarks[0].CodeMeaning, "DeidentificationMethodCodeSequence": remarks}
+    found = segmentation(tmp_path / "a", SpecificCharacterSet=characters, PatientName=name, **tags)
+    assert found.SpecificCharacterSet == "ISO_IR 192"
+    assert found.PatientName == name
+    assert found.StudyDescription == remarks[0].CodeMeaning
+    assert found.DeidentificationMethodCodeSequence[0].CodeMeaning == remarks[0].CodeMeaning
+
+
+def test_dicom_segmentations_repeat_whose_and_of_which_trial_a_radiograph_is(tmp_path):
+    told = {"PatientIdentityRemoved": "YES", "DeidentificationMethod": "by hand", "IssuerOfPatientID": "a hospital"} | {
+        f"ClinicalTrial{name}": name for name in ("SubjectID", "SponsorName", "ProtocolID")
+    }
+    found = segmentation(tmp_path / "a", **told)
+    assert {name: found.get(name) for name in told} == told
+
+
+@pytest.mark.parametrize("modality", [None, ""])
+def test_dicom_segmentations_are_also_of_files_that_do_not_say_their_modality(tmp_path, modality):
+    found = segmentation(tmp_path / "a", Modality=modality)
+    assert (found.Modality, found.ContentLabel) == ("SEG", "OT_SEG")
 
 
 def test_the_table_holds_nothing_that_a_spreadsheet_or_a_terminal_obeys(models, folder, tmp_path):
@@ -229,14 +283,14 @@ def test_what_is_out_of_reach_has_a_line(models, folder, tmp_path, monkeypatch):
 def test_what_cannot_be_written_for_one_file_does_not_keep_the_others(models, folder, tmp_path, monkeypatch):
     Image.linear_gradient("L").resize((34000, 150)).save(folder / "wide.png")
     (folder / "more/y.tif").rename(folder / f"{'y' * 236}.tif")
-    write = prediction.files.write
+    write = mask_files.files.write
 
     def full(path, content):
         if path.name == "x.dcm_overlay.png":
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(prediction.files, "write", full)
+    monkeypatch.setattr(mask_files.files, "write", full)
     output = tmp_path / "out"
     assert prediction.predict([models["lungs"]], folder, output, mask_format="nifti") == 3
     status = {name: row["status"] for name, row in table(output).items()}
@@ -345,3 +399,59 @@ def test_the_command_says_what_was_skipped_by_its_exit_status(models, folder, tm
     assert "10 files are there already" in result.stdout + result.stderr
     result = command(f"--input={folder}")
     assert "--mode=predict needs --output" in result.stdout + result.stderr
+
+
+def test_what_was_stopped_goes_on_and_ends_as_if_it_had_not_been(models, folder, tmp_path, monkeypatch):
+    lungs, output = [models["lungs"]], tmp_path / "out"
+    monkeypatch.setattr(prediction, "TOGETHER", 1)
+    draw, calls = prediction._draw, []
+
+    def stopping(chunk, *rest):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(chunk[0][0].name)
+        draw(chunk, *rest)
+
+    monkeypatch.setattr(prediction, "_draw", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        prediction.predict(lungs, folder, output)
+    assert {name: row["status"] for name, row in table(output).items()} == {calls[0]: "ok"}
+    with pytest.raises(prediction.PredictionError, match="or --resume to go on"):
+        prediction.predict(lungs, folder, output)
+    drawn = []
+    monkeypatch.setattr(prediction, "_draw", lambda chunk, *rest: (drawn.append(chunk[0][0].name), draw(chunk, *rest)))
+    assert prediction.predict(lungs, folder, output, resume=True) == 0
+    assert sorted([*calls, *drawn]) == ["more/y.tif", "x.dcm", "x.png"]
+    assert prediction.predict(lungs, folder, tmp_path / "whole", resume=True) == 0  # nothing is there to go on with
+    assert (output / prediction.TABLE).read_text() == (tmp_path / "whole" / prediction.TABLE).read_text()
+    assert written(output) == written(tmp_path / "whole")
+    with pytest.raises(prediction.PredictionError, match=r"were made otherwise \(mask_format\): expected those of the"):
+        prediction.predict(lungs, folder, output, resume=True, mask_format="nifti")
+    with pytest.raises(prediction.PredictionError, match=r"were made otherwise \(model of heart, organs\)"):
+        prediction.predict([models["heart"]], folder, output, resume=True)
+
+
+def test_a_file_that_fails_now_leaves_no_masks_of_what_it_was(models, folder, tmp_path):
+    lungs, output = [models["lungs"]], tmp_path / "out"
+    prediction.predict(lungs, folder, output)
+    (folder / "x.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    assert prediction.predict(lungs, folder, output, overwrite=True) == 1
+    assert {name for name in written(output) if name.startswith("x.png")} == set()
+    assert "x.dcm_lungs.png" in written(output)
+
+
+def test_what_made_masks_is_told_beside_them(models, folder, tmp_path):
+    prediction.predict(list(models.values()), folder / "x.png", tmp_path, tidy=False)
+    about = json.loads((tmp_path / "measurements.json").read_text())
+    assert (about["tidy"], about["mask_format"], sorted(about["models"])) == (False, "png", ["heart", "lungs"])
+    weights = {organ: model["weights"] for organ, model in about["models"].items()}
+    assert weights == {organ: inference.restore(models[organ]).fingerprint for organ in models}
+    assert len(set(weights.values())) == 2
+    assert about["models"]["lungs"]["trained"]["commit"] == about["made"]["commit"]
+
+
+def test_files_and_folders_that_are_passed_over_are_told(folder, tmp_path, caplog):
+    (folder / "more" / inputs.TABLE).write_text("mine")
+    assert found(folder, tmp_path / "out") == {"x.png", "x.dcm"}
+    assert f"{folder / 'more'} is passed over, and what is below it: its measurements.csv marks masks" in caplog.text
+    assert f"1 files are no radiographs and passed over, the first {folder / 'notes.txt'}" in caplog.text

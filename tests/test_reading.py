@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from tests.samples import DEEP, RAMP, deflated, dicom, mutated, picture
 from tfds_builders import image_files, radiograph_files
 from tfds_builders.isolation import Isolated, UnfinishedError
 from tfds_builders.radiograph_files import Radiograph
+
+MAGNIFICATION = "EstimatedRadiographicMagnificationFactor"
 
 
 def read(tmp_path, content: bytes, name: str = "file") -> Radiograph:
@@ -98,6 +101,56 @@ def test_a_window_is_applied(tmp_path):
     assert np.corrcoef(found[inside], DEEP[inside])[0, 1] > 0.9999
 
 
+def odd(**tags) -> bytes:
+    """Return a DICOM file whose tags pydicom warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return dicom(**tags)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"WindowWidth": 0},
+        {"WindowWidth": 0.5},
+        {"WindowWidth": [0, 20000], "WindowCenter": [30000, 30000]},
+        {"WindowWidth": ["", 20000]},
+        {"WindowWidth": "nan"},
+        {"WindowWidth": 20000, "WindowCenter": ["", 30000]},
+        {"WindowWidth": 20000, "VOILUTFunction": "OTHER"},
+        {"WindowWidth": 0, "VOILUTFunction": "LINEAR_EXACT"},
+        {"WindowWidth": -1, "VOILUTFunction": "SIGMOID"},
+    ],
+)
+def test_a_window_that_cannot_be_is_none(tmp_path, tags):
+    np.testing.assert_array_equal(read(tmp_path, odd(**{"WindowCenter": 30000} | tags)).pixels, DEEP)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"WindowWidth": 1},
+        {"WindowWidth": 0.5, "VOILUTFunction": "LINEAR_EXACT"},
+        {"WindowWidth": 0.5, "VOILUTFunction": "SIGMOID"},
+        {"WindowWidth": [1, 0], "WindowCenter": [30000, 40000]},
+        {"WindowWidth": 1, "VOILUTFunction": ""},
+    ],
+)
+def test_the_first_window_may_be_as_narrow_as_its_function_allows(tmp_path, tags):
+    found = read(tmp_path, dicom(**{"WindowCenter": 30000} | tags)).pixels
+    np.testing.assert_array_equal(found[DEEP != 30000], np.where(DEEP > 30000, 65535, 0)[DEEP != 30000])
+
+
+def test_numbers_that_are_none_do_not_damage_a_file(tmp_path):
+    content = dicom(PixelSpacing=["0.1", "0.2"], WindowCenter=30000, WindowWidth=20000)
+    for value in (b"0.1\\0.2", b"30000", b"20000"):
+        assert content.count(value) == 1
+        content = content.replace(value, b"?" * len(value))
+    found = read(tmp_path, content)
+    np.testing.assert_array_equal(found.pixels, DEEP)
+    assert found.spacing is None
+
+
 @pytest.mark.parametrize(
     ("tags", "spacing"),
     [
@@ -106,10 +159,22 @@ def test_a_window_is_applied(tmp_path):
         ({"ImagerPixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
         ({"PixelSpacing": [0.2, 0.1], "ImagerPixelSpacing": [0.3, 0.4]}, (0.2, 0.1)),
         ({"PixelSpacing": [0, 0.1]}, None),
+        ({"PixelSpacing": "0.1"}, None),
+        ({"PixelSpacing": ["0.1", ""]}, None),
+        ({"PixelSpacing": [0.1, 0.1, 0.1]}, None),
+        ({"PixelSpacing": "0.1", "ImagerPixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
+        ({"ImagerPixelSpacing": [0.3, 0.4], MAGNIFICATION: 1.25}, (0.24, 0.32)),
+        ({"ImagerPixelSpacing": [0.3, 0.4], MAGNIFICATION: 0}, (0.3, 0.4)),
+        ({"ImagerPixelSpacing": [0.3, 0.4], MAGNIFICATION: "inf"}, (0.3, 0.4)),
+        ({"ImagerPixelSpacing": [0.3, 0.4], MAGNIFICATION: ""}, (0.3, 0.4)),
+        ({"PixelSpacing": [0.2, 0.1], MAGNIFICATION: 1.25}, (0.2, 0.1)),
+        ({"NominalScannedPixelSpacing": [0.5, 0.6], MAGNIFICATION: 1.25}, (0.5, 0.6)),
+        ({"ImagerPixelSpacing": [0.3, 0.4], "NominalScannedPixelSpacing": [0.5, 0.6]}, (0.3, 0.4)),
+        ({"ImagerPixelSpacing": [-1, 0.4], "NominalScannedPixelSpacing": [0.5, 0.6]}, (0.5, 0.6)),
     ],
 )
 def test_the_size_of_a_pixel_is_kept_where_it_is_told(tmp_path, tags, spacing):
-    assert read(tmp_path, dicom(**tags)).spacing == spacing
+    assert read(tmp_path, odd(**tags)).spacing == (spacing and pytest.approx(spacing))
 
 
 def pages() -> bytes:

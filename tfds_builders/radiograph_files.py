@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pydicom
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from PIL import Image
 from pydicom.filereader import read_dataset
+from pydicom.multival import MultiValue
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGBaseline8Bit
 
@@ -28,7 +29,11 @@ PLAIN = ExplicitVRLittleEndian.encode().ljust(len(DEFLATED), b"\0")
 
 @dataclass(frozen=True)
 class Radiograph:
-    """Grey pixels, bones bright, on any scale; height and width of a pixel in mm where the file says them."""
+    """Grey pixels, bones bright, on any scale; height and width of a pixel in mm where the file says them.
+
+    These millimetres are the patient's where the file is calibrated or tells its magnification, else the detector's or
+    the film's, on which all is larger than in the patient.
+    """
 
     pixels: Float[np.ndarray, "h w"]
     spacing: tuple[float, float] | None = None
@@ -38,7 +43,8 @@ def read(file: File) -> Radiograph:
     """Read a radiograph of 8 to 16 bits, grey or colour, by its content, whatever its name.
 
     A picture is turned as its EXIF orientation says. Of a DICOM file, rescaling and the first window (or look-up table)
-    are applied, MONOCHROME1 is inverted, and padding is black. Raises `DownloadError`.
+    are applied, MONOCHROME1 is inverted, and padding is black; a window or a size of a pixel that cannot be is none.
+    Raises `DownloadError`.
     """
     content = file.read()
     with _decoding(file):
@@ -101,7 +107,7 @@ def _dicom(content: bytes) -> Radiograph:
         raise ValueError(f"expected MONOCHROME1 or MONOCHROME2, found {meaning}")
     if dataset.file_meta.get("TransferSyntaxUID") == JPEGBaseline8Bit:
         dataset.pixel_array_options(decoding_plugin="pillow")  # GDCM aborts the process where such a file is damaged
-    pixels = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset).astype(np.float32)
+    pixels = _windowed(apply_modality_lut(dataset.pixel_array, dataset), dataset).astype(np.float32)
     if pixels.shape != (height, width):
         raise ValueError(f"expected {height}x{width} pixels, found {pixels.shape}")
     padding = _padding(dataset)
@@ -109,6 +115,17 @@ def _dicom(content: bytes) -> Radiograph:
     if meaning == "MONOCHROME1":
         pixels, seen = (seen.max() + seen.min() - part for part in (pixels, seen))
     return Radiograph(np.where(padding, min(seen.min(), 0), pixels), _spacing(dataset))
+
+
+def _windowed(pixels: Shaped[np.ndarray, "*shape"], dataset: pydicom.Dataset) -> Shaped[np.ndarray, "*shape"]:
+    """Apply the look-up table or the window; one whose centre, width or function cannot be is taken out."""
+    if not dataset.get("VOILUTFunction"):
+        dataset.VOILUTFunction = "LINEAR"
+    center, width = ((_numbers(dataset, name) or [np.nan])[0] for name in ("WindowCenter", "WindowWidth"))
+    possible = {"LINEAR": width >= 1, "LINEAR_EXACT": width > 0, "SIGMOID": width > 0}
+    if not (np.isfinite([center, width]).all() and possible.get(str(dataset.VOILUTFunction).upper())):
+        dataset.pop("WindowWidth", None)
+    return apply_voi_lut(pixels, dataset)
 
 
 def _padding(dataset: pydicom.Dataset) -> Bool[np.ndarray, "h w"]:
@@ -137,9 +154,31 @@ def _inflated(content: bytes) -> io.BytesIO:
 
 
 def _spacing(dataset: pydicom.Dataset) -> tuple[float, float] | None:
-    """Return PixelSpacing, which is calibrated, or else ImagerPixelSpacing, which is the detector's."""
-    for name in ("PixelSpacing", "ImagerPixelSpacing"):
-        values = dataset.get(name)
-        if values and len(values) == 2 and all(np.isfinite(float(value)) and float(value) > 0 for value in values):
-            return float(values[0]), float(values[1])
+    """Return the height and width of a pixel in mm, by the first attribute that tells both.
+
+    PixelSpacing is in the plane of the patient that it was calibrated for, or in the detector's where it only repeats
+    ImagerPixelSpacing. That is in the detector's plane, and is divided by the magnification, where that is told, to be
+    in the patient's. NominalScannedPixelSpacing is in the plane of the film that was digitised.
+    """
+    for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        magnification = _magnification(dataset) if name == "ImagerPixelSpacing" else 1.0
+        sizes = [size / magnification for size in _numbers(dataset, name)]
+        if len(sizes) == 2 and all(np.isfinite(size) and size > 0 for size in sizes):
+            return sizes[0], sizes[1]
     return None
+
+
+def _magnification(dataset: pydicom.Dataset) -> float:
+    """Return how many times larger the patient is on the detector; 1 where that is not told."""
+    factors = _numbers(dataset, "EstimatedRadiographicMagnificationFactor")
+    return factors[0] if len(factors) == 1 and np.isfinite(factors[0]) and factors[0] > 0 else 1.0
+
+
+def _numbers(dataset: pydicom.Dataset, name: str) -> list[float]:
+    """Return the values of an attribute, NaN for one that is no number; none where they cannot be decoded."""
+    try:
+        value = dataset.get(name)
+        values = value if isinstance(value, list | MultiValue) else [value]
+        return [float(value) if isinstance(value, int | float) else np.nan for value in values]
+    except (OverflowError, TypeError, ValueError):
+        return []

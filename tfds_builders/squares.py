@@ -7,6 +7,8 @@ from PIL import Image
 STORED_SIDE = 256  # of the squares in which datasets are kept, unless another of their configs is asked for
 FOLDER_SIDE = 512  # of those in which a `radiograph_folder` is
 LEAST_SIDE = 32  # of a radiograph, in pixels
+FRAME_LEVEL = 0.05  # of the brightest pixel: what is darker is black, and may be a frame
+LEAST_LIT = 0.05  # of a radiograph's pixels: a share that is not black
 
 
 def resize(image: np.ndarray, size: int | tuple[int, int]) -> Float[np.ndarray, "h w"]:
@@ -38,12 +40,22 @@ def stored_square(image: Shaped[np.ndarray, "h w"], size: int = STORED_SIDE) -> 
 
 
 def looks_blank(image: Shaped[np.ndarray, "h w"]) -> str:
-    """Return what is wrong with an image that is too small, or the same all over, to be a radiograph; else nothing."""
+    """Return what is wrong with an image that is too small, the same all over or black but for a spot; else nothing.
+
+    Beside a spot twenty times as bright as the rest, a marker say, the rest would pass for a black frame.
+    """
     height, width = image.shape
-    if min(image.shape) >= LEAST_SIDE and image.min() < image.max():
-        return ""
-    values = f" of {image.min():g} to {image.max():g}" if image.size else ""
-    return f"expected a radiograph, found {width}x{height} pixels{values}"
+    if min(image.shape) < LEAST_SIDE or image.min() == image.max():
+        values = f" of {image.min():g} to {image.max():g}" if image.size else ""
+        return f"expected a radiograph, found {width}x{height} pixels{values}"
+    square = stored_square(image)
+    lit = float((square > FRAME_LEVEL * square.max()).mean())
+    if lit < LEAST_LIT:
+        return (
+            f"expected a radiograph, found {100 * (1 - lit):.0f} % of it darker than {100 * FRAME_LEVEL:g} % of its "
+            f"brightest pixel, {image.max():g}: cap what is that bright, a marker say, at the anatomy's brightest"
+        )
+    return ""
 
 
 def square_mask(mask: Bool[np.ndarray, "h w"], size: int) -> UInt8[np.ndarray, "size size 1"]:

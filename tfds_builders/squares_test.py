@@ -48,5 +48,16 @@ def test_what_lies_below_0_is_black_and_does_not_overflow():
 )
 def test_what_cannot_be_a_radiograph_is_told(shape, level, fault):
     image = np.zeros(shape, np.uint8)
-    image[:1] = level
+    image[:4] = level
     assert squares.looks_blank(image) == fault
+
+
+def test_a_spot_that_makes_the_rest_look_black_is_told():
+    image = np.random.default_rng(0).uniform(0, 3000, (200, 240)).astype(np.float32)
+    assert squares.looks_blank(image) == ""
+    image[:10, :20] = 65535
+    assert squares.looks_blank(image).startswith(
+        "expected a radiograph, found 100 % of it darker than 5 % of its bright"
+    )
+    assert "brightest pixel, 65535: cap what is that bright" in squares.looks_blank(image)
+    assert squares.looks_blank(np.minimum(image, 3000)) == ""

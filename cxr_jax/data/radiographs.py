@@ -17,7 +17,7 @@ from scipy.stats import rankdata
 from cxr_jax import devices
 from cxr_jax.errors import UserError
 from tfds_builders.organs import ORGANS
-from tfds_builders.squares import FOLDER_SIDE, STORED_SIDE, resize
+from tfds_builders.squares import FOLDER_SIDE, FRAME_LEVEL, STORED_SIDE, resize
 
 TASKS = ORGANS
 FOLDER = "radiograph_folder"  # the dataset that needs to be told where it lies
@@ -25,7 +25,6 @@ DATASETS = ("jsrt", "montgomery", "phantom/a", "phantom/b", "phantom/a_256", "ph
 
 FIELD_MM = {"jsrt": 2048 * 0.175}  # side of the whole square image, where the publisher says it
 
-FRAME_LEVEL = 0.05  # of an image's maximum: rows and columns that never exceed it are a black frame
 WHOLE = slice(None), slice(None)
 
 
