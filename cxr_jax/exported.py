@@ -82,6 +82,8 @@ def describe(model: Predictor) -> dict[str, Any]:
         "learned_from": list(model.learned_from),
         "stage": model.stage,
         "epoch": model.epoch,
+        "weights": model.fingerprint,
+        "trained": dict(model.made),
         "commit": provenance.commit(),
         "jax": jax.__version__,
         "platforms": list(PLATFORMS),

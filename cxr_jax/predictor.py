@@ -115,7 +115,11 @@ class Predictor:
                 yield Found(_at_own_size(mask, image, frame) >= 0.5, float(score))
 
     def probability(self, image: np.ndarray) -> Float[np.ndarray, "h w"]:
-        """Return the probability of the foreground at each pixel of a radiograph; 0 in its black frame."""
+        """Return the probability of the foreground at each pixel of a radiograph; 0 in its black frame.
+
+        A mask is decided at the size that the network sees, and then resized: along its edge it may differ from where
+        this exceeds one half.
+        """
         return next(self.probabilities([image], batch=1))
 
     def probabilities(
