@@ -39,8 +39,8 @@ def available() -> bool:
     return importlib.util.find_spec("highdicom") is not None
 
 
-def encode(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, path: Path) -> bytes:
-    """Return a binary segmentation of one segment, of the DICOM file at `path`.
+def encode(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, path: Path, weights: str) -> bytes:
+    """Return a binary segmentation of one segment, of the DICOM file at `path`, by a model with such `weights`.
 
     Raises `ValueError` where that lacks what a segmentation refers to, and what pydicom and highdicom raise for odd
     files, which is of many kinds.
@@ -48,7 +48,7 @@ def encode(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, pa
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's, on each liberty that a file takes with the standard
-        _segmentation(mask, organ, _source(path)).save_as(buffer)
+        _segmentation(mask, organ, _source(path), weights).save_as(buffer)
     return buffer.getvalue()
 
 
@@ -68,11 +68,14 @@ def _source(path: Path) -> pydicom.Dataset:
     return source
 
 
-def _segmentation(mask: Bool[np.ndarray, "h w"], organ: str, source: pydicom.Dataset) -> "highdicom.seg.Segmentation":
+def _segmentation(
+    mask: Bool[np.ndarray, "h w"], organ: str, source: pydicom.Dataset, weights: str
+) -> "highdicom.seg.Segmentation":
     import highdicom  # takes a second, and may not be there
 
     version = commit()
-    algorithm = highdicom.AlgorithmIdentificationSequence(NAME, codes.DCM.ArtificialIntelligence, version)
+    model = f"weights {weights}, code {version[:12]}"  # at most 64 letters
+    algorithm = highdicom.AlgorithmIdentificationSequence(NAME, codes.DCM.ArtificialIntelligence, model)
     segment = highdicom.seg.SegmentDescription(
         1, organ, codes.SCT.AnatomicalStructure, TYPES[organ], "AUTOMATIC", algorithm
     )

@@ -28,10 +28,10 @@ class MaskError(ValueError):
 
 
 class Format(NamedTuple):
-    """How files end, and their content from a mask, its organ, its radiograph and the radiograph's file."""
+    """How files end, and their content: from a mask, its organ, its radiograph, that one's file, a model's weights."""
 
     suffix: str
-    encode: Callable[[Bool[np.ndarray, "h w"], str, Radiograph, Path], bytes]
+    encode: Callable[[Bool[np.ndarray, "h w"], str, Radiograph, Path, str], bytes]
 
 
 def paths(stem: Path, organs: Iterable[str], mask_format: str) -> list[Path]:
@@ -40,9 +40,14 @@ def paths(stem: Path, organs: Iterable[str], mask_format: str) -> list[Path]:
     return [stem.with_name(stem.name + name) for name in names]
 
 
-def write(stem: Path, masks: Masks, radiograph: Radiograph, source: Path, mask_format: str) -> None:
-    """Write the masks of the radiograph from the file `source`, and an overlay: all or none; raise `MaskError`."""
-    contents = _encoded(masks, radiograph, source, mask_format)
+def write(
+    stem: Path, masks: Masks, radiograph: Radiograph, source: Path, mask_format: str, weights: Mapping[str, str]
+) -> None:
+    """Write the masks of the radiograph from the file `source`, and an overlay: all or none; raise `MaskError`.
+
+    `weights` are the checksums of the models' weights by organ, for formats that have a place for them.
+    """
+    contents = _encoded(masks, radiograph, source, mask_format, weights)
     *targets, overlay = paths(stem, masks, mask_format)
     written = []
     try:
@@ -60,14 +65,14 @@ def write(stem: Path, masks: Masks, radiograph: Radiograph, source: Path, mask_f
         ) from error
 
 
-def png(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, path: Path) -> bytes:
+def png(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, path: Path, weights: str) -> bytes:
     """Return a mask as grey PNG, 0 and 255."""
     buffer = io.BytesIO()
     Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def nifti(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, path: Path) -> bytes:
+def nifti(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, path: Path, weights: str) -> bytes:
     """Return a mask of 0 and 1 as NIfTI of one slice: x to the image's right, y down the image, as viewers show it."""
     if max(mask.shape) > NIFTI_SIDE:
         raise ValueError(f"expected at most {NIFTI_SIDE} pixels a side, found {mask.shape[1]}x{mask.shape[0]}")
@@ -85,11 +90,13 @@ FORMATS = {
 }
 
 
-def _encoded(masks: Masks, radiograph: Radiograph, source: Path, mask_format: str) -> list[bytes]:
+def _encoded(
+    masks: Masks, radiograph: Radiograph, source: Path, mask_format: str, weights: Mapping[str, str]
+) -> list[bytes]:
     """Return the content of each mask's file."""
     encode = FORMATS[mask_format].encode
     try:
-        return [encode(mask, organ, radiograph, source) for organ, mask in masks.items()]
+        return [encode(mask, organ, radiograph, source, weights[organ]) for organ, mask in masks.items()]
     except Exception as error:  # nibabel, pydicom and highdicom raise many kinds for odd files
         raise MaskError(
             f"{source}: --mask_format={mask_format} cannot hold its masks ({error}); give another format"

@@ -22,10 +22,10 @@ def measure(masks: Mapping[str, Mask], spacing: tuple[float, float] | None) -> d
     found = {}
     for organ, mask in masks.items():
         if mask.any():
-            found |= _with_unit(f"{organ}_area", float(mask.sum()), "mm2", spacing and spacing[0] * spacing[1])
+            found |= _with_unit(f"{organ}_area", int(mask.sum()), "mm2", spacing and spacing[0] * spacing[1])
     for organ in ("lungs", "heart"):
         if f"{organ}_area_px" in found and (organ == "heart" or on_both_sides(masks[organ], masks.get("heart"))):
-            found |= _with_unit(f"{organ}_width", float(width(masks[organ])), "mm", spacing and spacing[1])
+            found |= _with_unit(f"{organ}_width", width(masks[organ]), "mm", spacing and spacing[1])
     if "lungs_width_px" in found and "heart_width_px" in found:
         found["cardiothoracic_ratio"] = found["heart_width_px"] / found["lungs_width_px"]
     return found
@@ -57,5 +57,5 @@ def width(mask: Mask) -> int:
     return int(columns[-1] - columns[0] + 1) if len(columns) else 0
 
 
-def _with_unit(name: str, pixels: float, unit: str, scale: float | None) -> dict[str, float]:
+def _with_unit(name: str, pixels: int, unit: str, scale: float | None) -> dict[str, float]:
     return {f"{name}_px": pixels} | ({f"{name}_{unit}": pixels * scale} if scale else {})

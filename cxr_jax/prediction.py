@@ -104,12 +104,13 @@ def _not_blank(radiograph: Radiograph, item: Input) -> Radiograph:
 def _draw(chunk: Chunk, models: Mapping[str, Predictor], tidy: bool, mask_format: str, table: Table) -> None:
     """Write what belongs to each radiograph, and its line of the table."""
     images = [radiograph.pixels for _, radiograph in chunk]
+    weights = {organ: model.fingerprint for organ, model in models.items()}
     drawn = {organ: model.find(images, tidy=tidy, batch=TOGETHER) for organ, model in models.items()}
     for item, radiograph in chunk:
         found = {organ: next(masks) for organ, masks in drawn.items()}
         masks = {organ: its.mask for organ, its in found.items()}
         try:
-            mask_files.write(item.stem, masks, radiograph, item.path, mask_format)
+            mask_files.write(item.stem, masks, radiograph, item.path, mask_format, weights)
         except mask_files.MaskError as error:
             table.skip(item.name, error)
             continue

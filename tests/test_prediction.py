@@ -131,6 +131,8 @@ def test_dicom_files_get_dicom_segmentations_and_others_are_named(models, folder
     output = tmp_path / "out"
     assert prediction.predict([models["lungs"]], folder, output, mask_format="dicom_seg") == 3
     found = highdicom.seg.segread(output / "more/y.dcm_lungs.dcm")
+    algorithm = found.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+    assert f"weights {inference.restore(models['lungs']).fingerprint}, code " in algorithm.AlgorithmVersion
     assert (found.PatientID, found.StudyInstanceUID) == ("A17", uids["StudyInstanceUID"])
     assert found.ReferencedSeriesSequence[0].SeriesInstanceUID == uids["SeriesInstanceUID"]
     expected = inference.restore(models["lungs"])(pixels.astype(np.float32), tidy=True)
@@ -149,7 +151,7 @@ def segmentation(path: Path, **tags) -> pydicom.Dataset:
         warnings.simplefilter("ignore")  # pydicom's, on odd values
         uids = {name: generate_uid() for name in ("StudyInstanceUID", "SeriesInstanceUID")}
         path.write_bytes(dicom(**uids | tags))
-        content = mask_files.FORMATS["dicom_seg"].encode(DEEP > 30000, "lungs", reading.read(path), path)
+        content = mask_files.FORMATS["dicom_seg"].encode(DEEP > 30000, "lungs", reading.read(path), path, "0")
     return pydicom.dcmread(io.BytesIO(content))
 
 
@@ -318,7 +320,7 @@ def test_a_full_disk_leaves_what_was_there_before(tmp_path, monkeypatch):
     monkeypatch.setattr(mask_files.files, "write", full)
     radiograph, mask = Radiograph(np.zeros((40, 40))), np.ones((40, 40), bool)
     with pytest.raises(mask_files.MaskError, match="No space left on device"):
-        mask_files.write(tmp_path / "x", {"lungs": mask}, radiograph, tmp_path / "x.png", "png")
+        mask_files.write(tmp_path / "x", {"lungs": mask}, radiograph, tmp_path / "x.png", "png", {"lungs": "0"})
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"x_lungs.png": b"old"}
 
 
