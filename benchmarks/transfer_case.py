@@ -171,7 +171,7 @@ class TransferCase:
         )
         terms = [jax.jit(turn)(state, batch, key)[1] for turn in turns]
         totals = [sum(settings.weights.get(name, 1.0) * float(term) for name, term in found.items()) for found in terms]
-        keys = jax.random.split(key)[0], key, jax.random.split(key, 3)[0]
+        keys = jax.random.split(key)[0], key, jax.random.split(key, 4)[0]
         translator = nnx.merge(graphs.translator, parameters["translator"])
 
         def to_torch(array: jax.Array) -> torch.Tensor:

@@ -102,7 +102,8 @@ def _walk(source: Path, output: Path, unreachable: dict[str, str], others: list[
 
     for folder, folders, names in os.walk(source, onerror=unlisted):
         if TABLE in names:
-            logging.warning("%s is passed over, and what is below it: its %s marks masks", folder, TABLE)
+            if not Path(os.path.realpath(folder)).is_relative_to(own):
+                logging.warning("%s is passed over, and what is below it: its %s marks masks", folder, TABLE)
             folders[:] = []
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -18,6 +18,7 @@ from cxr_jax import devices, evaluation
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.errors import UserError
 from cxr_jax.files import write
+from cxr_jax.plans import Experiment
 from cxr_jax.plausibility import Shape
 
 FILE = "polarity.json"
@@ -58,18 +59,20 @@ class PolarityError(UserError):
     """Datasets of opposite polarity, and a translator that cannot start from negatives; the message says what can."""
 
 
-def turned(translator: nnx.GraphDef, parameters: dict, target: str) -> dict:
+def turned(translator: nnx.GraphDef, parameters: dict, experiment: Experiment) -> dict:
     """Return a translator's parameters such that it does with negatives of B's images what it did with the images.
 
-    Raises `PolarityError`, which names the `target`, for one that cannot.
+    Raises `PolarityError` for one that cannot, which says what to change in the `experiment`.
     """
     module = nnx.merge(translator, jax.tree.map(lambda leaf: leaf, parameters))
     doors = module.doors_of_b()
     if doors is None:
+        target, name = experiment.target, experiment.translator["name"]
+        shown = tuple(sorted({*experiment.negated} ^ {target}))
         raise PolarityError(
-            f"{target}: M_A finds the organ in negatives of the images, and this translator keeps an image's polarity; "
-            f"show them as negatives, --config.negated=\"('{target}',)\", or take --config.translator.name=munit, "
-            "with another --workdir"
+            f"M_A finds the organ in negatives of {target}'s images, and {name} keeps an image's polarity: take "
+            f'--config.translator.name=munit, or show the images as M_A finds it, by --config.negated="{shown}" (and '
+            "--config.augmentation.effusion=0.0, if bones are dark then), with another --workdir"
         )
     entrances, exit_ = doors
     for parameter in (*(layer.conv.kernel for layer in entrances), exit_.conv.kernel, exit_.conv.bias):

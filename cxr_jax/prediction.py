@@ -10,7 +10,7 @@ from tqdm import tqdm
 from cxr_jax import dicom_seg, inference, mask_files, measurements, reading
 from cxr_jax.inputs import TABLE, Input, find
 from cxr_jax.isolation import IsolatedReader
-from cxr_jax.prediction_table import DONE, PredictionError, Table, called, describe, written_before
+from cxr_jax.prediction_table import ABOUT, DONE, PredictionError, Table, called, describe, written_before
 from cxr_jax.predictor import Predictor
 from tfds_builders.radiograph_files import Radiograph
 from tfds_builders.squares import looks_blank
@@ -47,12 +47,13 @@ def predict(
         raise PredictionError("masks as DICOM Segmentation need highdicom: pip install highdicom")
     inputs, unreachable = find(source, output)
     models = inference.restore_all(directories)
-    about = describe(models, tidy=tidy, mask_format=mask_format)
-    before = written_before(output, about) if resume else []
+    about = describe(models, source, tidy=tidy, mask_format=mask_format)
+    before = written_before(output, about) if resume else {}
     outputs = {item: mask_files.paths(item.stem, models, mask_format) for item in inputs}
     if not (overwrite or (resume and (output / TABLE).exists())):
-        _require_free([*(path for paths in outputs.values() for path in paths), output / TABLE])
-    with Table(output, about, before) as table:
+        _require_free([*(path for paths in outputs.values() for path in paths), output / TABLE, output / ABOUT])
+    kept = [item for item in inputs if called(item.name) in before and _is_newer(outputs[item], item)]
+    with Table(output, about, [before[called(item.name)] for item in kept]) as table:
         for name, reason in unreachable.items():
             table.skip(name, reason)
         left = [item for item in inputs if called(item.name) not in table.done]
@@ -71,6 +72,14 @@ def _require_free(paths: Sequence[Path]) -> None:
             f"{len(taken)} files are there already, the first {taken[0]}: give another --output, or --overwrite, or "
             "--resume to go on with a run that was stopped"
         )
+
+
+def _is_newer(paths: Iterable[Path], item: Input) -> bool:
+    """Tell whether all files are there that belong to an input, and younger than it."""
+    try:
+        return min(path.stat().st_mtime for path in paths) >= item.path.stat().st_mtime
+    except OSError:
+        return False
 
 
 def _remove(paths: Iterable[Path]) -> None:

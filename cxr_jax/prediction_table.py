@@ -4,7 +4,8 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -34,13 +35,14 @@ class PredictionError(UserError):
     """Something that predicting cannot start with; the message says what was expected and what to do."""
 
 
-def describe(models: Mapping[str, Predictor], *, tidy: bool, mask_format: str) -> dict[str, object]:
-    """Return what makes masks: the models by their organ, each with what trained it, and how masks are written."""
+def describe(models: Mapping[str, Predictor], source: Path, *, tidy: bool, mask_format: str) -> dict[str, object]:
+    """Return what makes masks: the models by their organ, each with what trained it, of what, and how it is written."""
     return {
         "models": {
             organ: {"weights": model.fingerprint, "stage": model.stage, "epoch": model.epoch, "trained": model.made}
             for organ, model in models.items()
         },
+        "input": str(source.resolve()),
         "tidy": tidy,
         "mask_format": mask_format,
         "made": provenance.here(),
@@ -52,21 +54,30 @@ class Table:
 
     def __init__(self, output: Path, about: Mapping[str, object], rows: Iterable[Row] = ()):
         """Begin with some lines; nothing is written yet."""
-        self.rows = list(rows)
+        self._rows = list(rows)
+        self.done = {called(str(row["file"])) for row in self._rows if row["status"] == DONE}  # whose masks are written
         self._output, self._about, self._saved = output, about, 0.0
 
     def __enter__(self) -> "Table":
         """Write what is there, so that an `output` that cannot be written to is told soon; return it."""
+        with self._writing():
+            self._output.mkdir(parents=True, exist_ok=True)
+            if not self._rows:
+                (self._output / TABLE).unlink(missing_ok=True)  # no moment at which it stands beside another's `about`
+            files.write(self._output / ABOUT, json.dumps(self._about, indent=1) + "\n")
         self.save()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Write the table, whatever happened."""
-        self.save()
+        """Write the table, whatever happened; if that fails too, what happened first is raised."""
+        with suppress(*() if error is None else (PredictionError,)):
+            self.save()
 
     def add(self, row: Row) -> None:
         """Add the line of an input."""
-        self.rows.append(row)
+        self._rows.append(row)
+        if row["status"] == DONE:
+            self.done.add(called(str(row["file"])))
         if time.monotonic() > self._saved + SAVE_EVERY:
             self.save()
 
@@ -75,45 +86,50 @@ class Table:
         logging.error("skipped: %s", reason)
         self.add({"file": name, "status": str(reason)})
 
-    @property
-    def done(self) -> set[str]:
-        """The inputs whose masks are written, as they are `called`."""
-        return {called(str(row["file"])) for row in self.rows if row["status"] == DONE}
-
     def save(self) -> None:
-        """Write the lines in the order of their files, and what makes them; raise `PredictionError` if that fails."""
+        """Write the lines in the order of their files; raise `PredictionError` if that fails."""
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
-        for row in sorted(self.rows, key=lambda row: str(row["file"])):
+        for row in sorted(self._rows, key=lambda row: str(row["file"])):
             writer.writerow({name: _cell(value) for name, value in row.items()})
-        try:
-            self._output.mkdir(parents=True, exist_ok=True)
-            files.write(self._output / ABOUT, json.dumps(self._about, indent=1) + "\n")
+        with self._writing():
             files.write(self._output / TABLE, text.getvalue())
+        self._saved = time.monotonic()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise PredictionError(
                 f"expected as --output a folder to write to, found {self._output} ({error.strerror}): give another, or "
                 "make room"
             ) from error
-        self._saved = time.monotonic()
 
 
-def written_before(output: Path, about: Mapping[str, object]) -> list[Row]:
-    """Return the lines of inputs whose masks an earlier run has written; none where there was none.
+def written_before(output: Path, about: Mapping[str, object]) -> dict[str, Row]:
+    """Return the lines of inputs whose masks an earlier run has written, as they are `called`; none without such a run.
 
-    Raises `PredictionError` where something else made them than what this run is `about`.
+    Raises `PredictionError` where something else made them than what this run is `about`, or that cannot be told.
     """
     if not (output / TABLE).exists():
-        return []
-    found = json.loads((output / ABOUT).read_text()) if (output / ABOUT).exists() else {}
-    if differing := [what for what, other in _made(about).items() if _made(found).get(what) != other]:
+        return {}
+    try:
+        found = _made(json.loads((output / ABOUT).read_text()))
+        with (output / TABLE).open(newline="") as file:
+            lines = [{name: row[name] for name in COLUMNS} for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PredictionError(
+            f"expected in {output} the {TABLE} and {ABOUT} of the run to go on with, as it left them; found others "
+            f"({error!r}): give another --output, or --overwrite"
+        ) from error
+    if differing := [what for what, other in _made(about).items() if found.get(what) != other]:
         raise PredictionError(
             f"{output} holds masks that were made otherwise ({', '.join(differing)}): expected those of the same "
-            "models, --tidy and --mask_format to go on with; give another --output, or --overwrite"
+            "models, --input, --tidy and --mask_format to go on with; give another --output, or --overwrite"
         )
-    with (output / TABLE).open(newline="") as file:
-        return [row for row in csv.DictReader(file) if row["status"] == DONE]
+    return {str(line["file"]): line for line in lines if line["status"] == DONE}
 
 
 def called(name: str) -> str:
@@ -123,8 +139,8 @@ def called(name: str) -> str:
 
 def _made(about: Mapping[str, object]) -> dict[str, object]:
     """Return what must be the same for masks to be."""
-    models = {f"model of {organ}": model["weights"] for organ, model in about.get("models", {}).items()}
-    return models | {name: about.get(name) for name in ("tidy", "mask_format")} | {"organs": sorted(models)}
+    models = {f"model of {organ}": model["weights"] for organ, model in about["models"].items()}
+    return models | {name: about.get(name) for name in ("input", "tidy", "mask_format")} | {"organs": sorted(models)}
 
 
 def _cell(value: object) -> object:

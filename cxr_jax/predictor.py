@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
-from cxr_jax import config, evaluation, metrics, plans, postprocessing
+from cxr_jax import evaluation, metrics, plans, postprocessing
 from cxr_jax.data.radiographs import TASKS, stored_side
 from tfds_builders.squares import resize, stored_square
 
@@ -75,8 +74,11 @@ class Predictor:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A checksum of config and weights, by which to tell two models apart."""
-        told = hashlib.sha256(json.dumps(config.to_json(self.experiment), sort_keys=True).encode())
+        """A checksum of the weights and of what else makes a mask: two models that have the same draw the same."""
+        plan = self.experiment
+        look = plan.transfer.target_look if self.translates else "b"
+        parts = plan.task, plan.segmenter, plan.ensemble, plan.precision, plan.test_time_augmentation
+        told = hashlib.sha256(repr((parts, look, tuple(plan.look(self.dataset)))).encode())
         for path, leaf in jax.tree.leaves_with_path(self.model):
             told.update(jax.tree_util.keystr(path).encode() + np.ascontiguousarray(leaf).tobytes())
         return told.hexdigest()[:16]

@@ -11,7 +11,7 @@ supervised      M_A, G_AB, G_BA             discriminators
 ==============  ==========================  ==========================
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -205,8 +205,8 @@ def make_supervised_step(
                 truth = batch.b_masks, batch.b_labelled
                 samples["segmentation_b"] = {"a": b_to_a, "b": batch.b}, key_b, truth
             images = [perturb(of[look], truth[0], key) for of, key, truth in samples.values() for look in shown]
-            logits = segment(jnp.concatenate(images), train=True, key=key_segment)  # in one batch, for its statistics
-            parts = iter(jnp.split(logits, len(images), axis=-4))  # an ensemble's have an axis of members in front
+            logits = segment(_interleaved(images), train=True, key=key_segment)  # in one batch, for its statistics
+            parts = iter(_apart(logits, len(images)))
             terms = {
                 name: sum(weight * losses.cross_entropy(next(parts), *truth) for weight in shown.values())
                 for name, (_, _, truth) in samples.items()
@@ -220,6 +220,18 @@ def make_supervised_step(
         return replace(state, **moved, supervised_optimiser=optimiser_state), terms
 
     return supervised_step
+
+
+def _interleaved(batches: Sequence[Gray]) -> Float[Array, "_ h w 1"]:
+    """Return batches as one in which rows alternate: of batches that devices share, each keeps its own."""
+    return jnp.stack(batches, axis=1).reshape(-1, *batches[0].shape[1:])
+
+
+def _apart(batch: Float[Array, "*members _ h w 1"], count: int) -> list[Float[Array, "*members _ h w 1"]]:
+    """Return the batches that were interleaved; an ensemble's logits have an axis of members in front."""
+    *members, rows, height, width, channels = batch.shape
+    split = batch.reshape(*members, rows // count, count, height, width, channels)
+    return [split[..., index, :, :, :] for index in range(count)]
 
 
 def _exchange(

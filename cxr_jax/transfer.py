@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Bool
 
 from cxr_jax import config, convergence, evaluation, image_pool, iteration, plans, polarity, steps
+from cxr_jax.checkpoints import saved_epochs
 from cxr_jax.data.stream import Chunks
 from cxr_jax.datasets import Side
 from cxr_jax.plausibility import Shape
@@ -113,9 +114,9 @@ class Transfers:
         _, parameters = iteration.build(job.experiment, self.graphs.segmenter, key_init)
         segment = partial(self.views.segment_source, {"segmenter": job.segmenter})
         if polarity.opposed(job.workdir, segment, job.target.validation, Shape.of(job.source.training.masks)):
-            parameters["translator"] = polarity.turned(
-                self.graphs.translator, parameters["translator"], job.experiment.target
-            )
+            if not saved_epochs(job.workdir / "warmup" / "checkpoints"):  # which would take their place
+                translator = polarity.turned(self.graphs.translator, parameters["translator"], job.experiment)
+                parameters["translator"] = translator
             if job.experiment.augments.effusion:
                 logging.warning(
                     "%s: bones are dark, but effusions are drawn bright; leave them out: "

@@ -1,6 +1,8 @@
 """Datasets of opposite polarity: told without labels, and where translation then starts."""
 
 import json
+import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from cxr_jax import polarity
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import TRANSLATORS, initialise
 from cxr_jax.plausibility import Shape
+from tests import tiny
 from tests.tiny import TRANSLATOR_SIZES
 
 KEY = jax.random.key(0)
@@ -65,15 +68,19 @@ def test_the_verdict_stands_once_it_is_told(tmp_path):
 
 def test_a_translator_that_keeps_polarity_is_not_turned():
     graph, parameters = initialise(TRANSLATORS["cyclegan"], KEY, **TRANSLATOR_SIZES["cyclegan"])
-    with pytest.raises(polarity.PolarityError, match=r"hospital: M_A .*--config.negated=\"\('hospital',\)\", or take"):
-        polarity.turned(graph, parameters, "hospital")
+    plan = replace(tiny.experiment(), translator={"name": "cyclegan"})
+    both = "('phantom/a', 'phantom/b')"
+    for negated, shown in (((), "('phantom/b',)"), (("phantom/b",), "()"), (("phantom/a",), both)):
+        message = f'cyclegan keeps an image\'s polarity: .*--config.negated="{re.escape(shown)}"'
+        with pytest.raises(polarity.PolarityError, match=message):
+            polarity.turned(graph, parameters, replace(plan, negated=negated))
 
 
 @pytest.mark.parametrize("name", sorted(TRANSLATORS.keys() - {"cyclegan"}))
 def test_a_turned_translator_does_with_negatives_of_b_what_it_did_with_b(name):
     graph, parameters = initialise(TRANSLATORS[name], KEY, **TRANSLATOR_SIZES[name])
     before = jax.tree.map(np.asarray, parameters)
-    turned = polarity.turned(graph, parameters, "b")
+    turned = polarity.turned(graph, parameters, tiny.experiment())
     a, b = (jax.random.uniform(key, (2, 32, 32, 1), minval=-1.0) for key in jax.random.split(KEY))
     translate = jax.jit(lambda parameters, b: nnx.merge(graph, parameters).translate(a, b, KEY))
     (a_to_b, b_to_a), (to_negative, from_negative) = translate(parameters, b), translate(turned, -b)

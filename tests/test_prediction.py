@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import warnings
 import weakref
 from pathlib import Path
@@ -19,7 +20,18 @@ import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
 
-from cxr_jax import checkpoints, experiment, exported, inference, inputs, mask_files, prediction, reading, runs
+from cxr_jax import (
+    checkpoints,
+    experiment,
+    exported,
+    inference,
+    inputs,
+    mask_files,
+    prediction,
+    prediction_table,
+    reading,
+    runs,
+)
 from cxr_jax.data import radiographs
 from tests import tiny
 from tests.samples import DEEP, dicom
@@ -97,7 +109,7 @@ def test_nothing_is_overwritten_unless_told_and_the_output_is_not_read(models, f
     output = folder / "out"
     lungs = [models["lungs"]]
     prediction.predict(lungs, folder, output)
-    with pytest.raises(prediction.PredictionError, match="7 files are there already"):
+    with pytest.raises(prediction.PredictionError, match="8 files are there already"):
         prediction.predict(lungs, folder, output)
     before = written(output)
     prediction.predict(lungs, folder, output, overwrite=True)
@@ -398,7 +410,7 @@ def test_the_command_says_what_was_skipped_by_its_exit_status(models, folder, tm
     assert "skipped: 1" in result.stdout
     assert "broken.png" in result.stderr
     result = command(*arguments)
-    assert "10 files are there already" in result.stdout + result.stderr
+    assert "11 files are there already" in result.stdout + result.stderr
     result = command(f"--input={folder}")
     assert "--mode=predict needs --output" in result.stdout + result.stderr
 
@@ -431,6 +443,46 @@ def test_what_was_stopped_goes_on_and_ends_as_if_it_had_not_been(models, folder,
         prediction.predict(lungs, folder, output, resume=True, mask_format="nifti")
     with pytest.raises(prediction.PredictionError, match=r"were made otherwise \(model of heart, organs\)"):
         prediction.predict([models["heart"]], folder, output, resume=True)
+    with pytest.raises(prediction.PredictionError, match=r"were made otherwise \(input\)"):
+        prediction.predict(lungs, folder / "more", output, resume=True)
+
+
+def test_what_is_gone_or_was_replaced_since_is_made_again(models, folder, tmp_path):
+    lungs, output = [models["lungs"]], tmp_path / "out"
+    prediction.predict(lungs, folder, output)
+    before = {name: (output / name).read_bytes() for name in written(output) if name.endswith("lungs.png")}
+    (output / "x.dcm_lungs.png").unlink()
+    Image.fromarray(np.asarray(Image.open(folder / "more/y.tif"))[:, ::-1]).save(folder / "more/y.tif")
+    os.utime(folder / "more/y.tif", (time.time() + 60,) * 2)
+    os.utime(output / "x.png_lungs.png", (time.time() + 120,) * 2)
+    assert prediction.predict(lungs, folder, output, resume=True) == 0
+    after = {name: (output / name).read_bytes() for name in before}
+    assert {name for name in before if before[name] != after[name]} == {"more/y_lungs.png"}
+    assert (output / "x.png_lungs.png").stat().st_mtime > time.time() + 60  # it was left alone
+
+
+def test_a_table_that_somebody_else_wrote_is_not_gone_on_with(models, folder, tmp_path):
+    prediction.predict([models["lungs"]], folder, tmp_path)
+    path = tmp_path / prediction.TABLE
+    path.write_text(path.read_text().replace(",", ";"))
+    with pytest.raises(
+        prediction.PredictionError, match=r"the measurements.csv and measurements.json of the run to go"
+    ):
+        prediction.predict([models["lungs"]], folder, tmp_path, resume=True)
+
+
+def test_the_table_is_kept_on_the_way(models, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(prediction_table, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(prediction, "TOGETHER", 1)
+    draw, lines = prediction._draw, []
+
+    def counting(*arguments):
+        draw(*arguments)
+        lines.append(len(table(tmp_path)))
+
+    monkeypatch.setattr(prediction, "_draw", counting)
+    prediction.predict([models["lungs"]], folder, tmp_path)
+    assert lines == [1, 2, 3]
 
 
 def test_a_file_that_fails_now_leaves_no_masks_of_what_it_was(models, folder, tmp_path):

@@ -92,6 +92,21 @@ def test_an_average_of_new_weights_forgets_where_they_began_and_keeps_its_pace_a
     np.testing.assert_allclose(optimisers.follow(weights, begun, 0.99), 0.99, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("stage", "new"), [("pretrain", True), ("adapt", True), ("adapt", False), ("self_train", False)]
+)
+def test_only_of_new_segmenters_the_average_forgets(monkeypatch, tmp_path, stage, new):
+    told = []
+    monkeypatch.setattr(segmentation, "make_iteration", lambda *_, new: told.append(new) or len)
+    monkeypatch.setattr(segmentation, "train", lambda stage, members: [])
+    experiment = tiny.experiment()
+    blank = np.zeros((4, 32, 32, 1), np.uint8)
+    images = radiographs.Radiographs("x", blank, blank, tuple("abcd"))
+    start = None if new else segmentation.build(experiment, KEY)[1]
+    getattr(segmentation, stage)([segmentation.Job(experiment, images, images, 4, tmp_path, start=start)])
+    assert told == [new]
+
+
 def test_the_average_follows_the_parameters(game):
     _, state, _ = game
     moved = jax.tree.map(lambda leaf: leaf + 1.0, state.segmenter.parameters)

@@ -185,7 +185,7 @@ def test_all_looks_share_the_statistics_of_one_batch(setting):
 
     found, terms = jax.jit(moved)(state, batch, KEY)
     segment = nnx.merge(graph, segmenter)
-    logits = jnp.split(segment(jnp.concatenate(images), train=True), 4)
+    logits = jnp.split(segment(jnp.concatenate(images), train=True), 4)  # the order of rows does not matter
     pairs = {"a": (logits[:2], (batch.a_masks,)), "b": (logits[2:], (batch.b_masks, batch.b_labelled))}
     for domain, (parts, truth) in pairs.items():
         expected = sum(float(losses.cross_entropy(part, *truth)) for part in parts)
@@ -232,6 +232,19 @@ def test_every_network_of_an_ensemble_is_supervised(setting):
     after, _ = make("supervised", graphs, tools)(state, batch, KEY)
     for before, moved in zip(segmenter["networks"].values(), after.segmenter["networks"].values(), strict=True):
         assert all(differs(before, moved))
+
+
+def test_the_average_of_a_transfer_forgets_what_was_drawn_at_random(setting):
+    _, _, state, _ = setting
+    still = replace(tiny.experiment(), transfer=replace(tiny.experiment().transfer, average=0.99))
+    images = jnp.zeros((4, 32, 32, 1), jnp.uint8)
+    pools = iteration.Pools(images, images, images, images, jnp.zeros(4, bool))
+    begun = jax.tree.map(lambda leaf: leaf + 1.0, state.average)
+    after, _ = iteration.make_iteration(still, ())(replace(jax.tree.map(jnp.copy, state), average=begun), pools)
+    for weight, average in zip(
+        jax.tree.leaves(state.translator), jax.tree.leaves(after.average["translator"]), strict=True
+    ):
+        np.testing.assert_allclose(average, weight + 0.1, atol=1e-5)  # at step 0, a tenth of what it was
 
 
 def test_what_m_a_is_shown_in_a_transfer_may_have_effusions(setting, monkeypatch):

@@ -384,7 +384,9 @@ def test_the_figure_has_our_curves_and_the_published_ones(tmp_path):
 
 def test_each_setting_of_the_figure_has_a_range_of_its_own(tmp_path, monkeypatch):
     ranges = []
-    monkeypatch.setattr(figure8.plt, "close", lambda figure: ranges.extend(axis.get_ylim() for axis in figure.axes))
+    monkeypatch.setattr(
+        figure8.Figure, "savefig", lambda figure, *_, **__: ranges.extend(axis.get_ylim() for axis in figure.axes)
+    )
     low = [
         row
         | {

@@ -13,7 +13,7 @@ MASKS = ("PNG", "TIFF")
 def read_radiograph(file: File, size: int) -> tuple[tuple[int, int], UInt8[np.ndarray, "size size 1"]]:
     """Return height and width of a radiograph, and its `tfds_builders.squares.stored_square`.
 
-    Raises `DownloadError` where it cannot be read, is too small or the same all over.
+    Raises `DownloadError` where it cannot be read, is too small, the same all over or black but for a spot.
     """
     pixels = radiograph_files.read(file).pixels
     if fault := looks_blank(pixels):
