@@ -462,13 +462,14 @@ def test_what_is_gone_or_was_replaced_since_is_made_again(models, folder, tmp_pa
 
 
 def test_a_table_that_somebody_else_wrote_is_not_gone_on_with(models, folder, tmp_path):
-    prediction.predict([models["lungs"]], folder, tmp_path)
-    path = tmp_path / prediction.TABLE
+    output = tmp_path / "out"
+    prediction.predict([models["lungs"]], folder, output)
+    path = output / prediction.TABLE
     path.write_text(path.read_text().replace(",", ";"))
     with pytest.raises(
         prediction.PredictionError, match=r"the measurements.csv and measurements.json of the run to go"
     ):
-        prediction.predict([models["lungs"]], folder, tmp_path, resume=True)
+        prediction.predict([models["lungs"]], folder, output, resume=True)
 
 
 def test_the_table_is_kept_on_the_way(models, folder, tmp_path, monkeypatch):
@@ -478,10 +479,10 @@ def test_the_table_is_kept_on_the_way(models, folder, tmp_path, monkeypatch):
 
     def counting(*arguments):
         draw(*arguments)
-        lines.append(len(table(tmp_path)))
+        lines.append(len(table(tmp_path / "out")))
 
     monkeypatch.setattr(prediction, "_draw", counting)
-    prediction.predict([models["lungs"]], folder, tmp_path)
+    prediction.predict([models["lungs"]], folder, tmp_path / "out")
     assert lines == [1, 2, 3]
 
 
