@@ -60,12 +60,12 @@ class TransferCase:
         return graphs, {**parameters, "segmenter": variables}
 
     @cached_property
-    def data(self) -> iteration.Pools:
+    def data(self) -> iteration.TrainingImages:
         """Return random images of both domains; B has no labels."""
         generator = np.random.default_rng(0)
         a, b = (generator.integers(0, 256, (IMAGES, self.size, self.size, 1), np.uint8) for _ in "ab")
         masks = (a > 127).astype(np.uint8)
-        return iteration.Pools(*map(jnp.asarray, (a, masks, b, np.zeros_like(b), np.zeros(IMAGES, bool))))
+        return iteration.TrainingImages(*map(jnp.asarray, (a, masks, b, np.zeros_like(b), np.zeros(IMAGES, bool))))
 
     def ours(self, number: int, members: int = 1) -> Call:
         """Return a call that takes `number` iterations of each member, as the project's training does.

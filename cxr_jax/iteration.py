@@ -20,7 +20,7 @@ from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
 Images = UInt8[Array, "n h w 1"]
 
 
-class Pools(NamedTuple):
+class TrainingImages(NamedTuple):
     """The training images of both datasets on the device; an unlabelled image's mask is blank."""
 
     a: Images
@@ -30,17 +30,17 @@ class Pools(NamedTuple):
     b_labelled: Bool[Array, " n"]
 
 
-class StreamedPools(NamedTuple):
-    """Pools whose images of B are, in each epoch, another chunk of a stream; the first epoch sees chunk `first`."""
+class StreamedTrainingImages(NamedTuple):
+    """The same, whose images of B are, in each epoch, another chunk of a stream; the first epoch sees chunk `first`."""
 
-    pools: Pools
+    training: TrainingImages
     chunks: Chunks
     first: int
 
-    def of_epoch(self, epoch: int) -> Pools:
-        """Return the pools of an epoch, in which no image of B has a label."""
+    def of_epoch(self, epoch: int) -> TrainingImages:
+        """Return those of an epoch, in which no image of B has a label."""
         b = self.chunks.at(self.first + epoch)
-        return self.pools._replace(b=b, b_masks=jnp.zeros_like(b), b_labelled=jnp.zeros(len(b), bool))
+        return self.training._replace(b=b, b_masks=jnp.zeros_like(b), b_labelled=jnp.zeros(len(b), bool))
 
     def close(self) -> None:
         """Stop reading ahead."""
@@ -112,15 +112,15 @@ def make_turns(
 
 def make_iteration(
     experiment: plans.Experiment, turns: Sequence[steps.Step]
-) -> Callable[[steps.TransferState, Pools], tuple[steps.TransferState, steps.Metrics]]:
+) -> Callable[[steps.TransferState, TrainingImages], tuple[steps.TransferState, steps.Metrics]]:
     """Return one iteration: draw and augment a batch, take each turn with it, average the weights."""
     settings = experiment.transfer
 
     @jax.jit
-    def draw(key: jax.Array, step: Array, pools: Pools) -> tuple[steps.Batch, jax.Array]:
+    def draw(key: jax.Array, step: Array, training: TrainingImages) -> tuple[steps.Batch, jax.Array]:
         key_order, key_draw = jax.random.split(key)
         keys = jax.random.split(jax.random.fold_in(key_draw, step), 1 + len(turns))
-        batch = draw_batch(pools, key_order, keys[0], step, settings.batch_size, experiment.augments)
+        batch = draw_batch(training, key_order, keys[0], step, settings.batch_size, experiment.augments)
         return batch, keys[1:]
 
     @partial(jax.jit, donate_argnums=0)
@@ -129,8 +129,8 @@ def make_iteration(
         average = optimisers.follow(current, state.average, settings.average, state.step)
         return replace(state, average=average, step=state.step + 1)
 
-    def iteration(state: steps.TransferState, pools: Pools) -> tuple[steps.TransferState, steps.Metrics]:
-        batch, keys = draw(state.key, state.step, pools)
+    def iteration(state: steps.TransferState, training: TrainingImages) -> tuple[steps.TransferState, steps.Metrics]:
+        batch, keys = draw(state.key, state.step, training)
         terms = {}
         for turn, key in zip(turns, keys, strict=True):
             state, step_terms = turn(state, batch, key)
@@ -141,7 +141,7 @@ def make_iteration(
 
 
 def draw_batch(
-    pools: Pools,
+    training: TrainingImages,
     key_order: jax.Array,
     key_geometry: jax.Array,
     step: Array,
@@ -151,20 +151,20 @@ def draw_batch(
     """Return batch `step`: images of either dataset, each in its own order and geometry."""
     order_a, order_b = jax.random.split(key_order)
     geometry_a, geometry_b = jax.random.split(key_geometry)
-    rows_a = sampling.batch_indices(order_a, step, len(pools.a), batch_size)
-    rows_b = sampling.batch_indices(order_b, step, len(pools.b), batch_size)
+    rows_a = sampling.batch_indices(order_a, step, len(training.a), batch_size)
+    rows_b = sampling.batch_indices(order_b, step, len(training.b), batch_size)
 
     def prepare(key: jax.Array, images: Images, masks: Images) -> tuple[Array, Array]:
         images, masks = augmentation.geometry(augment, key, sampling.to_unit(images), masks.astype(jnp.float32))
         return sampling.to_network(images), masks
 
-    a, a_masks = prepare(geometry_a, *devices.shard_batch((pools.a[rows_a], pools.a_masks[rows_a])))
-    b, b_masks = prepare(geometry_b, *devices.shard_batch((pools.b[rows_b], pools.b_masks[rows_b])))
-    return steps.Batch(a, a_masks, b, b_masks, pools.b_labelled[rows_b])
+    a, a_masks = prepare(geometry_a, *devices.shard_batch((training.a[rows_a], training.a_masks[rows_a])))
+    b, b_masks = prepare(geometry_b, *devices.shard_batch((training.b[rows_b], training.b_masks[rows_b])))
+    return steps.Batch(a, a_masks, b, b_masks, training.b_labelled[rows_b])
 
 
-def make_pools(source: Radiographs, target: Radiographs, labelled: np.ndarray) -> Pools:
+def training_images(source: Radiographs, target: Radiographs, labelled: np.ndarray) -> TrainingImages:
     """Put training images on the device. Masks of unlabelled target images are left behind on the host."""
     blank = np.zeros_like(target.images)
     b_masks = blank if target.masks is None else target.masks * labelled[:, None, None, None].astype(np.uint8)
-    return Pools(*map(jnp.asarray, (source.images, source.masks, target.images, b_masks, labelled)))
+    return TrainingImages(*map(jnp.asarray, (source.images, source.masks, target.images, b_masks, labelled)))

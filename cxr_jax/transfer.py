@@ -130,11 +130,11 @@ class Transfers:
         )
 
     def _member(self, name: str, job: Job, state: steps.TransferState) -> Member:
-        pools = iteration.make_pools(job.source.training, job.target.training, job.labelled)
+        training = iteration.training_images(job.source.training, job.target.training, job.labelled)
         shape = Shape.of(job.source.training.masks)
 
         def deploy(state: steps.TransferState) -> dict[str, Any]:
-            return {**state.average, "reference": _reference(self.views, state.average["translator"], pools)}
+            return {**state.average, "reference": _reference(self.views, state.average["translator"], training)}
 
         def validate(model: Any) -> Later:
             source, target = job.source.validation, job.target.validation
@@ -151,13 +151,15 @@ class Transfers:
             picture = self.views.picture(model, job.source.validation, job.target.validation)
             return lambda: {"translation": picture()}
 
-        data = pools if job.target.stream is None else self._streamed(name, job, pools)
+        data = training if job.target.stream is None else self._streamed(name, job, training)
         return Member(state, data, job.workdir, config.to_json(job.experiment), deploy, validate, draw)
 
-    def _streamed(self, name: str, job: Job, pools: iteration.Pools) -> iteration.StreamedPools:
-        """Return the pools of each epoch of a stage; the transfer goes on where the warm-up's passes ended."""
+    def _streamed(self, name: str, job: Job, training: iteration.TrainingImages) -> iteration.StreamedTrainingImages:
+        """Return the images of each epoch of a stage; the transfer goes on where the warm-up's passes ended."""
         chunks = Chunks(job.target.stream, self.steps_per_epoch * self.settings.batch_size, job.experiment.seed)
-        return iteration.StreamedPools(pools, chunks, 0 if name == "warmup" else self.settings.warmup_epochs)
+        return iteration.StreamedTrainingImages(
+            training, chunks, 0 if name == "warmup" else self.settings.warmup_epochs
+        )
 
 
 def _score(job: Job, masks: convergence.Masks) -> Later:
@@ -169,11 +171,11 @@ def _score(job: Job, masks: convergence.Masks) -> Later:
     return lambda: {"cycle_jaccard": float(cycle), "score": float(chosen)}
 
 
-def _reference(views: Views, translator: Any, pools: iteration.Pools) -> Any:
+def _reference(views: Views, translator: Any, training: iteration.TrainingImages) -> Any:
     """Return, by domain, the mean of the translator's reference codes of all its training images, as one row."""
-    counts = {"a": len(pools.a), "b": len(pools.b)}
+    counts = {"a": len(training.a), "b": len(training.b)}
     rows = np.arange(max(counts.values()))  # the smaller dataset comes round again, which is not counted
     codes = evaluation.in_batches(
-        partial(views.reference, translator), pools.a[rows % counts["a"]], pools.b[rows % counts["b"]]
+        partial(views.reference, translator), training.a[rows % counts["a"]], training.b[rows % counts["b"]]
     )
     return {domain: code[: counts[domain]].mean(axis=0, keepdims=True) for domain, code in codes.items()}

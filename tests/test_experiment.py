@@ -199,8 +199,8 @@ def test_a_transfer_that_does_not_converge_starts_again_and_is_marked(tmp_path, 
 
 def test_pools_hold_no_mask_of_an_unlabelled_image(tfds_dir):
     data = radiographs.load("phantom/b", "lungs", 32, tfds_dir)[np.arange(4)]
-    pools = iteration.make_pools(data, data, np.array([True, False, False, True]))
-    assert [bool(mask.any()) for mask in pools.b_masks] == [True, False, False, True]
+    images = iteration.training_images(data, data, np.array([True, False, False, True]))
+    assert [bool(mask.any()) for mask in images.b_masks] == [True, False, False, True]
 
 
 def test_a_target_without_labels_is_qualitative_and_has_no_labelled_share(tmp_path, tfds_dir, monkeypatch):
@@ -635,14 +635,14 @@ def test_an_epoch_sees_a_chunk_and_no_label(tfds_dir):
     data = datasets.load(streaming(), tfds_dir, None)
     source, target = data.sides()
     assert (source.count, target.count) == (96, 144)
-    pools = iteration.make_pools(source.training, target.training, data.labelled)
-    each = iteration.StreamedPools(pools, stream.Chunks(target.stream, 32, seed=0), first=2)
+    images = iteration.training_images(source.training, target.training, data.labelled)
+    each = iteration.StreamedTrainingImages(images, stream.Chunks(target.stream, 32, seed=0), first=2)
     found = each.of_epoch(1)
     each.close()
     again = stream.Chunks(target.stream, 32, seed=0)
     np.testing.assert_array_equal(found.b, again.at(3))
     again.close()
-    assert found.a is pools.a
+    assert found.a is images.a
     assert not found.b_masks.any()
     assert not found.b_labelled.any()
 

@@ -238,9 +238,9 @@ def test_the_average_of_a_transfer_forgets_what_was_drawn_at_random(setting):
     _, _, state, _ = setting
     still = replace(tiny.experiment(), transfer=replace(tiny.experiment().transfer, average=0.99))
     images = jnp.zeros((4, 32, 32, 1), jnp.uint8)
-    pools = iteration.Pools(images, images, images, images, jnp.zeros(4, bool))
+    training = iteration.TrainingImages(images, images, images, images, jnp.zeros(4, bool))
     begun = jax.tree.map(lambda leaf: leaf + 1.0, state.average)
-    after, _ = iteration.make_iteration(still, ())(replace(jax.tree.map(jnp.copy, state), average=begun), pools)
+    after, _ = iteration.make_iteration(still, ())(replace(jax.tree.map(jnp.copy, state), average=begun), training)
     for weight, average in zip(
         jax.tree.leaves(state.translator), jax.tree.leaves(after.average["translator"]), strict=True
     ):
