@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -510,3 +511,19 @@ def test_files_and_folders_that_are_passed_over_are_told(folder, tmp_path, caplo
     assert found(folder, tmp_path / "out") == {"x.png", "x.dcm"}
     assert f"{folder / 'more'} is passed over, and what is below it: its measurements.csv marks masks" in caplog.text
     assert f"1 files are no radiographs and passed over, the first {folder / 'notes.txt'}" in caplog.text
+
+
+def test_a_command_that_is_terminated_keeps_its_table(models, folder, tmp_path):
+    for number in range(400):
+        os.link(folder / "more/y.tif", folder / f"{number}.tif")
+    output = tmp_path / "out"
+    flags = ["--mode=predict", f"--checkpoint={models['lungs']}", f"--input={folder}", f"--output={output}"]
+    process = subprocess.Popen([sys.executable, "main.py", *flags], cwd=ROOT, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(output.glob("*_overlay.png")):
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    rows = table(output)
+    assert 0 < len(rows) < 403
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    assert {f"{Path(name).stem}_lungs.png" for name in rows if "/" not in name and "x." not in name} <= written(output)
