@@ -1,5 +1,6 @@
 """Files are read in a process of its own: what crashes, hangs or devours memory there is an error here, no more."""
 
+import io
 import math
 import pickle
 import signal
@@ -10,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from tfds_builders.image_files import DownloadError
 
@@ -116,7 +117,7 @@ class Isolated:
             self._process = None
 
 
-def serve(answers: BinaryIO, memory: int, seconds: float) -> None:
+def serve(answers: io.BufferedIOBase, memory: int, seconds: float) -> None:
     """Answer the questions on standard input, within that many bytes of memory, until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process ends this one
     _limit(memory)
