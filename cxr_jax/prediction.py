@@ -37,11 +37,10 @@ def predict(
     `a/b_ORGAN.png` (0 and 255, of the input's size) or, as `mask_format` says, `a/b_ORGAN.nii.gz` or `a/b_ORGAN.dcm`,
     and `a/b_overlay.png` in `output`; `measurements.csv` there has a line for each input, and `measurements.json` says
     what made them. What cannot be read, and what cannot be written for an input, is named in the log and in the table.
-    With `resume`, inputs are left out whose masks the same models have written before. Raises `PredictionError`, before
-    anything is read, where `output` cannot be written to, where files would be overwritten that `overwrite` does not
-    give up, and where other models made what is to be resumed;
-    `cxr_jax.checkpoints.CheckpointError` as `cxr_jax.inference.restore_all` does; and `cxr_jax.inputs.InputError` where
-    there is no input.
+    With `resume`, inputs are left out whose masks the same models have written before. Raises, before anything is read,
+    `PredictionError` where `output` cannot be written to, where files would be overwritten that `overwrite` does not
+    give up, and where other models made what is to be resumed; `cxr_jax.checkpoints.CheckpointError` as
+    `cxr_jax.inference.restore_all` does; and `cxr_jax.inputs.InputError` where there is no input.
     """
     if mask_format == "dicom_seg" and not dicom_seg.available():
         raise PredictionError("masks as DICOM Segmentation need highdicom: pip install highdicom")
