@@ -76,9 +76,9 @@ class Predictor:
     def fingerprint(self) -> str:
         """A checksum of the weights and of what else makes a mask: two models that have the same draw the same."""
         plan = self.experiment
-        look = plan.transfer.target_look if self.translates else "b"
-        parts = plan.task, plan.segmenter, plan.ensemble, plan.precision, plan.test_time_augmentation
-        told = hashlib.sha256(repr((parts, look, tuple(plan.look(self.dataset)))).encode())
+        shown = *plan.look(self.dataset), stored_side(self.dataset), self.translates
+        drawn = plan.task, sorted(plan.segmenter.items()), plan.ensemble, plan.precision, plan.test_time_augmentation
+        told = hashlib.sha256(repr((shown, drawn)).encode())
         for path, leaf in jax.tree.leaves_with_path(self.model):
             told.update(jax.tree_util.keystr(path).encode() + np.ascontiguousarray(leaf).tobytes())
         return told.hexdigest()[:16]
