@@ -1,16 +1,20 @@
 """A small training as a program of its own, so that a test can choose how many devices and processes it has.
 
-`python -m tests.on_devices WORKDIR EPOCHS MEMBERS [COORDINATOR PROCESSES PROCESS]`
+`python -m tests.on_devices STAGE WORKDIR EPOCHS MEMBERS [COORDINATOR PROCESSES PROCESS]`
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from cxr_jax import devices, segmentation
+from cxr_jax import devices, plans, segmentation, transfer
 from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.datasets import Side
 from tests import tiny
+
+SIZES = {"segmenter__depth": 1, "transfer__batch_size": 32}  # an epoch of the transfer is one iteration
 
 
 def data() -> Radiographs:
@@ -19,15 +23,40 @@ def data() -> Radiographs:
     return Radiographs("noise", images, (images > 127).astype(np.uint8), tuple(map(str, range(40))))
 
 
-def main(workdir: Path, epochs: int, members: int) -> None:
+def pretrain(workdir: Path, epochs: int, members: int) -> None:
     """Train as many segmenters, of different seeds."""
-    plans = [tiny.experiment(seed=seed, pretraining__epochs=epochs, segmenter__depth=1) for seed in range(members)]
-    images = data()[np.arange(32)], data()[np.arange(32, 40)]
-    segmentation.pretrain([segmentation.Job(plan, *images, 24, workdir / str(plan.seed)) for plan in plans])
+    segmentation.pretrain(
+        [_pretraining(tiny.experiment(seed=seed, **SIZES), workdir, epochs) for seed in range(members)]
+    )
+
+
+def transfer_all(workdir: Path, epochs: int, members: int) -> None:
+    """Transfer as many segmenters, of different seeds, in both looks and with labels of half of the target's images."""
+    experiments = [
+        tiny.experiment(seed=seed, label_frac=0.5, transfer__epochs=epochs, **SIZES) for seed in range(members)
+    ]
+    graph, trained = segmentation.pretrain([_pretraining(plan, workdir, 1) for plan in experiments])
+    images = data()
+    side = Side(images[np.arange(32)], images[np.arange(32, 40)])
+    jobs = [
+        transfer.Job(plan, segmenter.model, side, side, np.arange(32) % 2 == 0, workdir / str(plan.seed))
+        for plan, segmenter in zip(experiments, trained, strict=True)
+    ]
+    transfers = transfer.Transfers(jobs, graph)
+    transfers.transfer([warm.state for warm in transfers.warm_up()])
+
+
+def _pretraining(plan: plans.Experiment, workdir: Path, epochs: int) -> segmentation.Job:
+    images = data()
+    plan = replace(plan, pretraining=replace(plan.pretraining, epochs=epochs))
+    return segmentation.Job(plan, images[np.arange(32)], images[np.arange(32, 40)], 24, workdir / str(plan.seed))
+
+
+STAGES = {"pretraining": pretrain, "transfer": transfer_all}
 
 
 if __name__ == "__main__":
-    folder, *numbers = sys.argv[1:4]
-    if sys.argv[4:]:
-        devices.join(sys.argv[4], *map(int, sys.argv[5:]))
-    main(Path(folder), *map(int, numbers))
+    stage, folder, *numbers = sys.argv[1:5]
+    if sys.argv[5:]:
+        devices.join(sys.argv[5], *map(int, sys.argv[6:]))
+    STAGES[stage](Path(folder), *map(int, numbers))
