@@ -80,7 +80,6 @@ def test_eight_devices_train_as_one_does(alone, tmp_path):
 
 @pytest.mark.slow
 def test_a_transfer_on_eight_devices_is_that_on_one(tmp_path):
-    """Two iterations: of more, Adam makes other ones, where gradients are as small as what sums are rounded by."""
     one, eight = (train(tmp_path / str(count), 1, count, "transfer") for count in (1, 8))
     np.testing.assert_allclose(logs(one, "warmup"), logs(eight, "warmup"), rtol=TOLERANCE)
     assert_same(one, eight, "transfer")

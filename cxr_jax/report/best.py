@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean
 
-from cxr_jax.report import table2
+from cxr_jax.report import cells, without_labels
 from cxr_jax.report.rows import Row, markdown_table
 
 ROWS = replace(
-    table2.ROWS,
+    cells.ROWS,
     name="best",
     config="table2",
-    varying=(*table2.ROWS.varying, "source", "target"),
+    varying=(*cells.ROWS.varying, "source", "target"),
     also=(("variant", "protocol"),),
 )
 NOTHING = "No results are there yet: `python -m cxr_jax.report --add-best WORKDIR` adds those of a finished run."
@@ -22,14 +22,14 @@ WORST = 10  # images that are shown
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return the table of variants over their seeds, and for each direction the images on which its best is worst."""
+    """Return the tables of variants over their seeds, and for each direction the images on which its best is worst."""
     rows = [row for row in rows if row["label_frac"] == 0]
     if not rows:
         return NOTHING
     scored = [row for row in sorted(rows, key=ROWS.key) if row["jaccard"]]
     settings = dict.fromkeys(map(_setting, scored))
     worst = (part for setting in settings for part in _worst(scored, setting))
-    return "\n\n".join([table2.without_labels(rows), *worst])
+    return "\n\n".join([without_labels.markdown(rows), *worst])
 
 
 def _setting(row: Row) -> tuple[str, str, str, int, str]:
@@ -48,7 +48,7 @@ def _worst(rows: Sequence[Row], setting: tuple[str, str, str, int, str]) -> tupl
     scores = {}  # by variant, and by seed and image
     for row in rows:
         if _setting(row) == setting:
-            of_variant = scores.setdefault(f"{row['protocol']}, {table2.column(row)}", {})
+            of_variant = scores.setdefault(f"{row['protocol']}, {without_labels.method(row)}", {})
             of_variant |= {(row["seed"], image): score for image, score in row["jaccard"]["per_image"].items()}
     shared = _shared([set(images) for images in scores.values()])
     scores = {name: images for name, images in scores.items() if shared <= images.keys()}

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from cxr_jax.report import figure7, figure8, table1, table2
+from cxr_jax.report import best, figure7, figure8, headline, table1, table2
 from cxr_jax.report.single_runs import COLUMNS, TIDIED, ReportError, read_results, table
 from cxr_jax.report.tables import LISTS, TABLES
 
@@ -20,7 +20,9 @@ HIGHLIGHTS = (
 )
 MARKERS = "<!-- {}: python -m cxr_jax.report -->", "<!-- end of {} -->"
 LATEX = "docs/table1.tex"
-SECTIONS = {README: ("results",), DETAILS: ("results", *TABLES)} | {name: (part,) for name, (part, _) in LISTS.items()}
+SECTIONS = {README: ("headline", "results"), DETAILS: ("results", *TABLES)} | {
+    name: (part,) for name, (part, _) in LISTS.items()
+}
 FIGURES = {"docs/figure7.png": (figure7, table1), "docs/figure8.png": (figure8, table2)}
 
 
@@ -57,5 +59,7 @@ def written(root: Path) -> dict[Path, str]:
         path = root / RESULTS / report.FILE
         content = report.markdown(json.loads(path.read_text()) if path.exists() else [])
         documents[root / name] = insert((root / name).read_text(), section, content, name)
+    front = headline.markdown(*(part.ROWS.read(root / RESULTS / part.ROWS.file) for part in (table2, best)))
+    documents[root / README] = insert(documents[root / README], "headline", front, README)
     rows = table1.ROWS.read(root / RESULTS / table1.ROWS.file)
     return documents | {root / LATEX: table1.latex(rows)}

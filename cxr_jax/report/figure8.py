@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
+from cxr_jax.report.cells import METHODS, column, settings
 from cxr_jax.report.published import TABLE2
 from cxr_jax.report.rows import Row
-from cxr_jax.report.table2 import METHODS, column, settings
 from cxr_jax.statistics import bootstrap_interval
 
 TEST_IMAGES = 28  # a fifth of Montgomery

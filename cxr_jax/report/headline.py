@@ -3,32 +3,75 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
-from cxr_jax.report import table2
+from cxr_jax.report import cells
 from cxr_jax.report.published import TABLE2
 from cxr_jax.report.rows import Row, markdown_table, with_spread
 
 CASE = {"source": "jsrt", "target": "montgomery", "task": "lungs"}
-GRID = "best"  # the protocol whose methods stand side by side at every share
-RECIPE = "equalised_views_effusion", "self_training"  # protocol and method of what configs/best.py adds to it
+GRID = "augmented"  # the protocol whose methods stand side by side at every share
+RECIPE = {"protocol": "best", "method": "self_training"}  # configs/best.py without a translator
+SHOWN = ("fine_tuning", "transfer")  # of the grid
+NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table2 WORKDIR` adds those of a finished run."
 
 
-def markdown(grid: Sequence[Row], without_labels: Sequence[Row]) -> str:
-    """Return the table of the rows of Table II, and of those that compare parts of configs/best.py."""
-    grid, parts = ([row for row in rows if _is_of_case(row)] for rows in (grid, without_labels))
-    setting, ours = _fullest([row for row in grid if row["protocol"] == GRID])
-    recipe = {}
-    for row in (*parts, *grid):
-        if (row["protocol"], row["method"]) == RECIPE:
-            recipe.setdefault(row["label_frac"], {})[row["seed"]] = row
-    columns = [table2.PAPERS, *(table2.METHODS[name] for name in ("fine_tuning", "from_scratch", "self_training"))]
-    head = ["labels", "the paper's best", *(f"{name}{setting}" for name in columns), "self-training alone, best.py"]
-    lines = [
+def markdown(grid: Sequence[Row], parts: Sequence[Row]) -> str:
+    """Return the table made of the rows of Table II, and of those that compare the parts of configs/best.py."""
+    grid, parts = ([row for row in rows if _has(row, CASE)] for rows in (grid, parts))
+    settings = cells.settings([row for row in grid if row["protocol"] == GRID])
+    if not settings:
+        return NOTHING
+    (*_, protocol, size, seed, _), ours = max(settings.items(), key=lambda item: sum(map(len, item[1].values())))
+    columns = {name: cells.PAPERS if name == "transfer" else cells.METHODS[name] for name in SHOWN}
+    recipe = _recipe([row for row in (*parts, *grid) if row["image_size"] == size])
+    lines = []
+    for share, published in TABLE2.items():
+        of_share = ours.get(share, {})
+        best = max(published, key=lambda method: published[method][0])
+        lines.append(
+            [
+                f"{100 * share:g} %",
+                _images(of_share),
+                with_spread(*published["transfer"]),
+                f"{with_spread(*published[best])}, {cells.METHODS[best]}",
+                *(_score(of_share.get(column)) for column in columns.values()),
+                _over_seeds(recipe.get(share, [])),
+            ]
+        )
+    return markdown_table(
         [
-            f"{100 * share:g} %",
-            _published(methods),
-            *(_score(ours.get(share, {}).get(name)) for name in columns),
-            _over_seeds(list(recipe.get(share, {}).values())),
-        ]
-        for share, methods in TABLE2.items()
-    ]
-    return markdown_table(head, lines)
+            *("labels", "images", "paper, 256 px: transfer", "paper, 256 px: its best method"),
+            *(f"ours, {protocol}, {size} px, seed {seed}: {cells.METHODS[name]}" for name in columns),
+            f"ours, {RECIPE['protocol']}, {size} px: {cells.METHODS[RECIPE['method']]}",
+        ],
+        lines,
+    )
+
+
+def _has(row: Row, fields: Mapping[str, str]) -> bool:
+    return all(row[name] == value for name, value in fields.items())
+
+
+def _recipe(rows: Sequence[Row]) -> dict[float, list[Row]]:
+    """Return the rows of the recipe by share of labels, one a seed."""
+    found = {}
+    for row in rows:
+        if _has(row, RECIPE):
+            found.setdefault(row["label_frac"], {})[row["seed"]] = row
+    return {share: list(seeds.values()) for share, seeds in found.items()}
+
+
+def _images(cells: Mapping[str, Row]) -> str:
+    return str(next(iter(cells.values()))["labelled_images"]) if cells else ""
+
+
+def _score(row: Row | None) -> str:
+    return "" if row is None else with_spread(row["jaccard"]["mean"], row["jaccard"]["std"])
+
+
+def _over_seeds(rows: Sequence[Row]) -> str:
+    """Return mean and range of the seeds' means, and how many seeds."""
+    if not rows:
+        return ""
+    means = [row["jaccard"]["mean"] for row in rows]
+    count = "1 seed" if len(means) == 1 else f"{len(means)} seeds"
+    return f"{mean(means):.2f} ({min(means):.2f} to {max(means):.2f}; {count})"
