@@ -32,6 +32,11 @@ def check_values(experiment: Experiment) -> None:
     _check_folder("target", experiment.target, experiment.target_dir)
     for name in experiment.negated:
         one_of("config.negated", name, DATASETS)
+    if FOLDER in experiment.negated and experiment.source == experiment.target == FOLDER:
+        raise ConfigError(
+            f"config.negated names {FOLDER!r}, expected to be config.source or config.target, found to be both: invert "
+            "the files of one of the two folders instead"
+        )
     one_of("config.tones", experiment.tones, TONES)
     within("config.label_frac", experiment.label_frac, 0, 1)
     within("config.fold", experiment.fold, 0, FOLDS - 1)

@@ -1,12 +1,13 @@
 """Source and target of an experiment: loaded, split, and checked for the labels that it needs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, UInt8
 
 from cxr_jax import config, plans
 from cxr_jax.data import large, radiographs, splits
@@ -26,6 +27,11 @@ class Side(NamedTuple):
     def count(self) -> int:
         """The number of training images."""
         return len(self.training if self.stream is None else self.stream)
+
+    @property
+    def images(self) -> UInt8[np.ndarray, "n s s 1"]:
+        """The images in memory, training's first, for what is told without their labels."""
+        return np.concatenate([self.training.images, self.validation.images])
 
 
 class Data(NamedTuple):
@@ -53,6 +59,14 @@ class Data(NamedTuple):
         known[self.target_split.train[self.labelled]] = True
         known[self.judges()] = self.labelled.any()
         return known
+
+    @property
+    def labelled_epoch(self) -> int:
+        """The images of an epoch that learns from labels: the share that trains of all that have a mask.
+
+        So it is as long whatever share of the labels is kept, and no longer where a few of many images have any.
+        """
+        return splits.training_share(int(self.target.has_mask.sum()))
 
     def judges(self) -> Int[np.ndarray, " n"]:
         """Return those of the target's validation images that have a mask."""
@@ -86,16 +100,18 @@ def load(experiment: plans.Experiment, data_dir: str | None, manual_dir: str | N
     return _arranged(experiment, _images(experiment, data_dir, manual_dir))
 
 
-def require(experiments: Sequence[plans.Experiment], data_dir: str | None, manual_dir: str | None) -> None:
-    """Raise what `load` would for the first of experiments on the same datasets that these cannot serve.
+def each(
+    experiments: Sequence[plans.Experiment], data_dir: str | None, manual_dir: str | None
+) -> Iterator[tuple[int, Data]]:
+    """Yield the place of each of several experiments on the same datasets, and what `load` returns or raises for it.
 
     They may differ in method, task, fold, seed and share of labels. Images are loaded once for each task.
     """
     for task in dict.fromkeys(experiment.task for experiment in experiments):
-        of_task = [experiment for experiment in experiments if experiment.task == task]
-        images = _images(max(of_task, key=lambda experiment: experiment.label_frac), data_dir, manual_dir)
-        for experiment in of_task:
-            _arranged(experiment, images)
+        of_task = {place: experiment for place, experiment in enumerate(experiments) if experiment.task == task}
+        images = _images(max(of_task.values(), key=lambda experiment: experiment.label_frac), data_dir, manual_dir)
+        for place, experiment in of_task.items():
+            yield place, _arranged(experiment, images)
 
 
 def _images(experiment: plans.Experiment, data_dir: str | None, manual_dir: str | None) -> _Images:
@@ -123,6 +139,7 @@ def _arranged(experiment: plans.Experiment, images: _Images) -> Data:
         stream = whole.stream(kept_back, experiment.look(experiment.target))
     data = Data(source, source_split, target, target_split, labelled, stream)
     _require_labels_kept(experiment, data)
+    _require_apart(data)
     return data
 
 
@@ -189,6 +206,24 @@ def _require_labels(experiment: plans.Experiment, source: Radiographs, target: R
             f"found {experiment.label_frac}"
         )
     logging.warning("%s has no labels for %s: its results are qualitative", target.name, experiment.task)
+
+
+def _require_apart(data: Data) -> None:
+    """Raise `ConfigError` where the source's training or validation images are among those that test the target."""
+    source = data.source[np.concatenate([data.source_split.train, data.source_split.validation])]
+    target = data.target[data.target_split.test]
+    learned = set(map(_digest, source.images))
+    shared = [name for name, image in zip(target.ids, target.images, strict=True) if _digest(image) in learned]
+    if shared:
+        raise config.ConfigError(
+            f"expected other images in config.target {data.target.name!r} than in config.source {data.source.name!r}; "
+            f"found {len(shared)} of the {len(target)} that test the target among those that the segmenter learns "
+            f"from, {shared[0]} first: take them out of one of the two"
+        )
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def _require_labels_kept(experiment: plans.Experiment, data: Data) -> None:

@@ -91,7 +91,9 @@ def _transfer(runs: Sequence[Run], data: Sequence[Data], graph: nnx.GraphDef, se
     }
     warm = transfer.Transfers(list(origins.values()), graph).warm_up()
     states = {workdir: trained.state for workdir, trained in zip(origins, warm, strict=True)}
-    transfer.Transfers(jobs, graph).transfer([states[run.warm_origin.workdir] for run in runs])
+    warmed = [states[run.warm_origin.workdir] for run in runs]
+    epoch = int(warmed[0].step) // runs[0].experiment.transfer.warmup_epochs
+    transfer.Transfers(jobs, graph, epoch).transfer(warmed)
 
 
 def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
@@ -108,13 +110,18 @@ def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
             )
             self_training.record(run.workdir / "self_training", split, datum.known())
             trusted = run.experiment.label_frac > 0
+            if run.experiment.method == "self_training" and not trusted:
+                images = datum.sides()[1].images
+                polarity.require_alike(run.workdir, teacher.predict, images, datum.shape(), run.experiment)
             partly = replace(target, annotated=datum.known())[split.train]
             jobs.append(
                 segmentation.Job(
                     run.experiment,
                     partly.with_masks() if trusted else datum.source[datum.source_split.train],
                     datum.target[datum.judges()] if trusted else target[split.validation],
-                    splits.training_share(len(target)) * (2 if trusted else 1),  # as many steps as adaptation has
+                    2 * datum.labelled_epoch
+                    if trusted
+                    else splits.training_share(len(target)),  # of adaptation's steps
                     run.workdir,
                     start=teacher.model["segmenter"] if run.experiment.method == "transfer" else teacher.model,
                     trusted=trusted,
@@ -137,7 +144,7 @@ def _adapt(runs: Sequence[Run], data: Sequence[Data], segmenters: Sequence[Any])
             run.experiment,
             datum.target[datum.target_split.train[datum.labelled]],
             datum.target[datum.judges()],
-            splits.training_share(len(datum.target)),
+            datum.labelled_epoch,
             run.workdir,
             segmenter,
         )

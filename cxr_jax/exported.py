@@ -11,13 +11,15 @@ import numpy as np
 from jax import export
 
 from cxr_jax import files, inference, provenance, results
-from cxr_jax.data.radiographs import FRAME_LEVEL, stored_side
+from cxr_jax.data.radiographs import FOLDER, FRAME_LEVEL, stored_side
 from cxr_jax.errors import UserError
 from cxr_jax.predictor import Predictor
 
 SUFFIX = ".jax"
 ABOUT = ".json"
 RANKS = "replace each pixel by its rank among the image's, equal ones by the mean of their ranks"
+BRIGHT = "bones bright"
+AS_LEARNED = "bones bright or dark as in the folder's images that the model has learned from"
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 NEEDS = ("jax", "flatbuffers")  # to run it
 
@@ -76,7 +78,11 @@ def describe(model: Predictor) -> dict[str, Any]:
     ]
     return {
         "organ": experiment.task,
-        "input": {"shape": ["b", size, size, 1], "dtype": "uint8", "of": "frontal chest radiographs, bones bright"},
+        "input": {
+            "shape": ["b", size, size, 1],
+            "dtype": "uint8",
+            "of": f"frontal chest radiographs, {AS_LEARNED if model.dataset == FOLDER else BRIGHT}",
+        },
         "output": {"shape": ["b", size, size, 1], "dtype": "float32", "of": "probability; above 0.5 is the organ"},
         "preparation": [step for step in steps if step],
         "learned_from": list(model.learned_from),

@@ -9,9 +9,13 @@ from tqdm import tqdm
 
 from cxr_jax import datasets, devices, experiment
 from cxr_jax.checkpoints import CheckpointError
+from cxr_jax.errors import UserError
+from cxr_jax.polarity import PolarityError
 from cxr_jax.results import FILE
-from cxr_jax.runs import Run, require_own
+from cxr_jax.runs import Run, claim, require_own
 from cxr_jax.training import TrainingDiverged
+
+ALONE = TrainingDiverged, PolarityError  # what is wrong with a cell and need not be with others
 
 
 def train(
@@ -24,33 +28,37 @@ def train(
     """Train and test what is missing of the cells; a finished one is left alone.
 
     Neighbours of one `kind` train together, `together` at once, on a CPU as many as it has devices (one, unless XLA was
-    told otherwise), which is faster there. A cell of another config raises `cxr_jax.runs.WorkdirError`, and one that
-    the datasets cannot serve their error, before anything is trained. `TrainingDiverged` of the first cell whose losses
-    are never finite is raised when all others are trained and tested.
+    told otherwise), which is faster there. A cell of another config, or that has learned from other images or masks of
+    a folder than are in it now, raises `cxr_jax.runs.WorkdirError`, and one that the datasets cannot serve their error,
+    before anything is trained. What keeps a single cell from being trained (`ALONE`) is raised for the first such cell
+    when all others are trained and tested.
     """
     for cell in cells:
         require_own(cell)
     devices.wait_for_all("grid")
     missing = [cell for cell in cells if not (cell.workdir / FILE).exists()]
-    datasets.require([cell.experiment for cell in missing], data_dir, manual_dir)
-    diverged = []
+    asked = [cell for cell in cells if cell in missing or cell.experiment.source_dir or cell.experiment.target_dir]
+    for place, data in datasets.each([cell.experiment for cell in asked], data_dir, manual_dir):
+        if asked[place] not in missing:
+            claim(asked[place], data)
+    failed = []
     size = min(together, jax.device_count()) if jax.default_backend() == "cpu" else together
     with tqdm(total=len(cells), initial=len(cells) - len(missing), desc="cells") as progress:
         for _, neighbours in groupby(missing, key=kind):
             row = list(neighbours)
             for start in range(0, len(row), size):
-                diverged += _train_together(row[start : start + size], data_dir, manual_dir)
+                failed += _train_together(row[start : start + size], data_dir, manual_dir)
                 progress.update(len(row[start : start + size]))
     devices.wait_for_all("end of grid")
-    if diverged:
-        raise diverged[0]
+    if failed:
+        raise failed[0]
 
 
-def _train_together(cells: Sequence[Run], data_dir: str | None, manual_dir: str | None) -> list[TrainingDiverged]:
-    """Train and test cells; return why some diverged. Their neighbours go on in halves, from where they were."""
+def _train_together(cells: Sequence[Run], data_dir: str | None, manual_dir: str | None) -> list[UserError]:
+    """Train and test cells; return why some could not be. Their neighbours go on in halves, from where they were."""
     try:
         experiment.train_together(cells, data_dir, manual_dir)
-    except TrainingDiverged as error:
+    except ALONE as error:
         if len(cells) == 1:
             return [error]
         middle = len(cells) // 2

@@ -15,7 +15,6 @@ from flax import nnx
 from jaxtyping import Array, Bool, UInt8
 
 from cxr_jax import devices, evaluation
-from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.errors import UserError
 from cxr_jax.files import write
 from cxr_jax.plans import Experiment
@@ -23,40 +22,42 @@ from cxr_jax.plausibility import Shape
 
 FILE = "polarity.json"
 SHARE = 0.25  # of the images at least, in whose negatives M_A must find the organ,
+FEWEST = 3  # and of so many,
 RATIO = 2  # and more than so many times as often as in the images themselves
 
+Images = UInt8[np.ndarray, "n h w 1"]
 Segment = Callable[[UInt8[Array, "b h w 1"]], Bool[Array, "b h w 1"]]
 
 
-def opposed(folder: Path, segment: Segment, target: Radiographs, shape: Shape) -> bool:
-    """Tell whether M_A finds the organ in negatives of the target's images rather than in the images.
+def opposed(folder: Path, segment: Segment, name: str, images: Images, shape: Shape) -> bool:
+    """Tell whether M_A finds the organ in negatives of a target's images rather than in the images.
 
-    `shape` is that of the source's masks. It is told once, and kept in `folder` as `polarity.json`.
+    `name` is the target's, `shape` that of the source's masks. It is told once, and kept in `polarity.json` there.
     """
     path = folder / FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write(path, json.dumps(_told(segment, target, shape), indent=1) + "\n")
+        write(path, json.dumps(_told(segment, name, images, shape), indent=1) + "\n")
     devices.wait_for_all("polarity")
     return json.loads(path.read_text())["opposed"]
 
 
-def _told(segment: Segment, target: Radiographs, shape: Shape) -> dict[str, int | bool]:
+def _told(segment: Segment, name: str, images: Images, shape: Shape) -> dict[str, int | bool]:
     found, negatives = (
-        int(shape.plausible(np.asarray(evaluation.in_batches(segment, images))).sum())
-        for images in (target.images, 255 - target.images)
+        int(shape.plausible(np.asarray(evaluation.in_batches(segment, shown))).sum())
+        for shown in (images, 255 - images)
     )
-    verdict = negatives >= SHARE * len(target) and negatives > RATIO * found
+    verdict = negatives >= max(FEWEST, SHARE * len(images)) and negatives > RATIO * found
     if verdict:
         logging.warning(
             "%s: M_A finds the organ in %d of %d images and in %d of their negatives, from which translation starts",
-            *(target.name, found, len(target), negatives),
+            *(name, found, len(images), negatives),
         )
-    return {"opposed": verdict, "images": len(target), "found_in_images": found, "found_in_negatives": negatives}
+    return {"opposed": verdict, "images": len(images), "found_in_images": found, "found_in_negatives": negatives}
 
 
 class PolarityError(UserError):
-    """Datasets of opposite polarity, and a translator that cannot start from negatives; the message says what can."""
+    """Datasets of opposite polarity, and a method that cannot do with that; the message says what can."""
 
 
 def turned(translator: nnx.GraphDef, parameters: dict, experiment: Experiment) -> dict:
@@ -67,14 +68,30 @@ def turned(translator: nnx.GraphDef, parameters: dict, experiment: Experiment) -
     module = nnx.merge(translator, jax.tree.map(lambda leaf: leaf, parameters))
     doors = module.doors_of_b()
     if doors is None:
-        target, name = experiment.target, experiment.translator["name"]
-        shown = tuple(sorted({*experiment.negated} ^ {target}))
         raise PolarityError(
-            f"M_A finds the organ in negatives of {target}'s images, and {name} keeps an image's polarity: take "
-            f'--config.translator.name=munit, or show the images as M_A finds it, by --config.negated="{shown}" (and '
-            "--config.augmentation.effusion=0.0, if bones are dark then), with another --workdir"
+            f"M_A finds the organ in negatives of {experiment.target}'s images, and {experiment.translator['name']} "
+            f"keeps an image's polarity: take --config.translator.name=munit, or {_remedy(experiment)}"
         )
     entrances, exit_ = doors
     for parameter in (*(layer.conv.kernel for layer in entrances), exit_.conv.kernel, exit_.conv.bias):
         parameter[...] = -parameter[...]
     return nnx.to_pure_dict(nnx.state(module))
+
+
+def require_alike(folder: Path, segment: Segment, images: Images, shape: Shape, experiment: Experiment) -> None:
+    """Raise `PolarityError` where M_A, which is to teach itself by its masks of these images, finds none in them."""
+    if opposed(folder, segment, experiment.target, images, shape):
+        raise PolarityError(
+            f"M_A finds the organ in negatives of {experiment.target}'s images, and cannot teach itself by its masks "
+            f"of the images: take --config.method=transfer, or {_remedy(experiment)}"
+        )
+
+
+def _remedy(experiment: Experiment) -> str:
+    if experiment.source == experiment.target:
+        return "invert the files of one of the two folders, with another --workdir"
+    shown = tuple(sorted({*experiment.negated} ^ {experiment.target}))
+    return (
+        f'show the images as M_A finds it, by --config.negated="{shown}" (and --config.augmentation.effusion=0.0, if '
+        "bones are dark then), with another --workdir"
+    )

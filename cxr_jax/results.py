@@ -56,12 +56,12 @@ def write(
         "expected_jaccard": {name: test.expected for name, test in outcomes.items()},
     }
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / FILE, results)
     for name, test in outcomes.items():
         overlays(test, workdir / "overlays" / f"{name}.png")
     summary = screen(results)
     cases = {TITLES[name]: _cases(test) for name, test in outcomes.items()}
     run_report.write(workdir / run_report.FILE, summary.splitlines()[0], summary, results, stages, cases)
+    write_json(workdir / FILE, results)  # last: it says that all is there
     return results
 
 

@@ -19,6 +19,7 @@ from cxr_jax import files, journal
 
 FILE = "report.html"
 PERCENT = ("score", "cycle_jaccard", "agreement", "sane")  # of what is logged
+MOST = 100  # test images of a model that are shown: they are in the file itself
 SMALLEST = 256  # pixels that a picture's side is shown at, at least
 
 
@@ -47,8 +48,8 @@ def write(
     """Write the report of a run with these `results`.
 
     `stages` are the folders of its stages by name, whose logs and pictures are shown; `tests` the test images of each
-    model by its title, which are shown from the worst to the best by Jaccard; those without labels after them, first
-    those that are not plausible, then by the Jaccard that is to be expected.
+    model by its title, listed from the worst to the best by Jaccard; those without labels after them, first
+    those that are not plausible, then by the Jaccard that is to be expected. The first `MOST` are shown.
     """
     page = template().render(
         title=title,
@@ -81,7 +82,8 @@ def _test(name: str, cases: Sequence[Case]) -> dict[str, Any]:
     return {
         "name": name,
         "metrics": metrics,
-        "cases": [{"case": case, "picture": _png(_enlarged(case.picture))} for case in ordered],
+        "cases": ordered,
+        "pictures": [_png(_enlarged(case.picture)) for case in ordered[:MOST]],
     }
 
 

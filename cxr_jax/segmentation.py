@@ -16,7 +16,7 @@ from cxr_jax import config, devices, evaluation, optimisers, pictures, plans
 from cxr_jax import segmentation_steps as steps
 from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
-from cxr_jax.models import CRITICS, SEGMENTERS, Ensemble, initialise, join
+from cxr_jax.models import CRITICS, SEGMENTERS, Ensemble, initialise
 from cxr_jax.training import Later, Member, Stage, Trained, train
 
 STREAMS = {"pretraining": 0, "adaptation": 2, "self_training": 3}  # of random numbers, by stage; the transfer's is 1
@@ -150,7 +150,7 @@ def make_iteration(
         images, masks, labelled = devices.shard_batch(_draw(data, key_order, state.step, settings.batch_size))
         images, masks = augmentation.geometry(augment, keys[0], sampling.to_unit(images), masks.astype(jnp.float32))
         if isinstance(data, Mixture):
-            teacher = nnx.merge(networks.segmenter, join(state.average, state.segmenter.statistics))
+            teacher = nnx.merge(networks.segmenter, state.average)
             partly = slice(settings.batch_size // 2, None)  # the half in which masks may be missing
             drawn = teacher(sampling.to_network(images[partly])) > 0
             masks = masks.at[partly].set(jnp.where(labelled[partly, None, None, None], masks[partly], drawn))
@@ -243,7 +243,7 @@ def _member(job: Job, state: steps.SegmenterState, predict: Callable, capacity: 
         data=_on_device(job, capacity, partly),
         workdir=job.workdir,
         config=config.to_json(job.experiment),
-        deploy=lambda state: join(state.average, state.segmenter.statistics),
+        deploy=lambda state: state.average,
         validate=validate,
         pictures=draw,
         start_counts=job.start is not None and job.trusted,

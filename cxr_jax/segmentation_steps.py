@@ -49,7 +49,7 @@ class SegmenterState:
     """All that training changes: one plain pytree, of arrays or of whatever a tree map makes of them."""
 
     segmenter: Learner
-    average: Any  # of the segmenter's parameters
+    average: Any  # of the segmenter's variables: parameters and running statistics
     critic: Any  # a Learner, or an empty dict where no critic takes part
     step: Any  # int32 scalar
     key: Any  # random key
@@ -123,14 +123,18 @@ def average(state: SegmenterState, decay: float, *, new: bool) -> SegmenterState
     Of a `new` segmenter, which began with random weights, the average forgets these (`cxr_jax.optimisers.follow`).
     """
     step = state.step if new else None
-    averaged = optimisers.follow(state.segmenter.parameters, state.average, decay, step)
+    averaged = optimisers.follow(_variables(state.segmenter), state.average, decay, step)
     return replace(state, average=averaged, step=state.step + 1)
 
 
 def initial_state(segmenter: Learner, critic: Learner | dict, key: PRNGKeyArray) -> SegmenterState:
     """Return the state in front of the first step, all of it copied: several may start from one network."""
-    state = SegmenterState(segmenter, segmenter.parameters, critic, jnp.zeros((), jnp.int32), key)
+    state = SegmenterState(segmenter, _variables(segmenter), critic, jnp.zeros((), jnp.int32), key)
     return jax.tree.map(jnp.copy, state)
+
+
+def _variables(network: Learner) -> Any:
+    return join(network.parameters, network.statistics)
 
 
 def _statistics(network: nnx.Module) -> Any:

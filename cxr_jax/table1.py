@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cxr_jax import grid, pictures, plans, results, statistics
-from cxr_jax.runs import Run
+from cxr_jax.runs import Run, WorkdirError
 
 SUMMARY = "table1.json"
 
@@ -57,6 +57,12 @@ def summarise(table: plans.Table1, workdir: Path) -> list[dict[str, Any]]:
 
 def _row(table: plans.Table1, segmenter: str, task: str, seed: int, folds: list[dict[str, Any]]) -> dict[str, Any]:
     first = folds[0]
+    others = [fold["command"] for fold in folds if fold["data"] != first["data"]]
+    if others:
+        raise WorkdirError(
+            f"{segmenter}, {task}, seed {seed}: expected all folds to be of the same images and masks, found others in "
+            f"that of {others[0]!r}: give the table another --workdir"
+        )
     tests = [fold["test"]["source"] for fold in folds]
     return {
         "segmenter": segmenter,

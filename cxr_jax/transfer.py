@@ -39,13 +39,16 @@ class Transfers:
     as many images of the larger one.
     """
 
-    def __init__(self, jobs: Sequence[Job], segmenter: nnx.GraphDef):
-        """Prepare networks and steps; nothing is compiled yet."""
+    def __init__(self, jobs: Sequence[Job], segmenter: nnx.GraphDef, steps_per_epoch: int | None = None):
+        """Prepare networks and steps; nothing is compiled yet.
+
+        What goes on from another task's warm-up has epochs as long as those, which its schedules count on.
+        """
         self.jobs, self.experiment = jobs, jobs[0].experiment
         self.settings = self.experiment.transfer
         graphs, _ = iteration.build(self.experiment, segmenter, None)
         smaller = min(jobs[0].source.count, jobs[0].target.count)
-        self.steps_per_epoch = max(1, smaller // self.settings.batch_size)
+        self.steps_per_epoch = steps_per_epoch or max(1, smaller // self.settings.batch_size)
         self.graphs = graphs
         self.tools = iteration.make_optimisers(self.settings, self.steps_per_epoch)
         self.turns = iteration.make_turns(
@@ -113,7 +116,8 @@ class Transfers:
         key_init, key_train = jax.random.split(jax.random.fold_in(seed, trial))
         _, parameters = iteration.build(job.experiment, self.graphs.segmenter, key_init)
         segment = partial(self.views.segment_source, {"segmenter": job.segmenter})
-        if polarity.opposed(job.workdir, segment, job.target.validation, Shape.of(job.source.training.masks)):
+        name, shape = job.target.validation.name, Shape.of(job.source.training.masks)
+        if polarity.opposed(job.workdir, segment, name, job.target.images, shape):
             if not saved_epochs(job.workdir / "warmup" / "checkpoints"):  # which would take their place
                 translator = polarity.turned(self.graphs.translator, parameters["translator"], job.experiment)
                 parameters["translator"] = translator
@@ -121,7 +125,7 @@ class Transfers:
                 logging.warning(
                     "%s: bones are dark, but effusions are drawn bright; leave them out: "
                     "--config.augmentation.effusion=0.0",
-                    job.target.validation.name,
+                    name,
                 )
         places, size = self.settings.image_pool, job.experiment.image_size
         pools = {domain: image_pool.empty(places, size, size) for domain in "ab" if places}

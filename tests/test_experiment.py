@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -26,7 +27,7 @@ from cxr_jax import (
 )
 from cxr_jax import results as results_module
 from cxr_jax.data import radiographs, splits
-from tests import tiny
+from tests import on_devices, tiny
 
 
 def test_results_name_what_made_them(finished):
@@ -217,6 +218,31 @@ def test_a_workdir_of_another_config_is_refused(finished, tfds_dir):
 def test_evaluating_what_was_never_trained(tmp_path, tfds_dir):
     with pytest.raises(checkpoints.CheckpointError, match=r"there is no checkpoint in"):
         experiment.evaluate(tiny.experiment(), tmp_path, tfds_dir, None)
+
+
+def test_epochs_are_as_long_as_those_that_warmed_the_translator_up(monkeypatch, tmp_path, tfds_dir):
+    """An organ with fewer images goes on from the warm-up of another, whose schedules count its epochs."""
+    plan, made = tiny.experiment(transfer__warmup_epochs=3), []
+
+    class Transfers:
+        def __init__(self, jobs, graph, steps_per_epoch=None):
+            made.append(steps_per_epoch)
+
+        def warm_up(self):
+            return [training.Trained(3, 0.0, None, SimpleNamespace(step=np.int32(21)))]
+
+        def transfer(self, warm):
+            pass
+
+    monkeypatch.setattr(transfer, "Transfers", Transfers)
+    experiment._transfer([runs.Run(plan, tmp_path)], [datasets.load(plan, tfds_dir, None)], None, [None])
+    assert made == [None, 7]
+    monkeypatch.undo()
+    noise = on_devices.data()
+    side = datasets.Side(noise[np.arange(32)], noise[np.arange(32, 40)])
+    graph, segmenter = segmentation.build(plan, None)
+    job = transfer.Job(plan, segmenter, side, side, np.zeros(32, bool), tmp_path)
+    assert [transfer.Transfers([job], graph, steps).steps_per_epoch for steps in (None, 7)] == [2, 7]
 
 
 def test_labels_of_the_target_enter_where_they_are_kept(tmp_path, tfds_dir, monkeypatch):

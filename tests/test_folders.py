@@ -8,16 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from cxr_jax import (
-    config,
-    datasets,
-    experiment,
-    inference,
-    runs,
-    segmentation,
-)
-from cxr_jax.data import radiographs
+from cxr_jax import config, datasets, experiment, grid, inference, runs, segmentation
+from cxr_jax import results as results_module
+from cxr_jax.data import radiographs, splits
 from tests import hospitals, tiny
 
 
@@ -113,6 +108,7 @@ def test_labels_alone_choose_the_epoch_of_self_training_where_there_are_some(tmp
     monkeypatch.setattr(inference, "restore", lambda folder: segmenter)
     experiment._self_train([runs.Run(setting, tmp_path / "run")], [data])
     (job,) = jobs
+    assert job.epoch == 2 * splits.training_share(int(data.target.has_mask.sum()))  # not of all images
     judges = data.target[data.judges()]
     assert 0 < len(judges) < len(data.target_split.validation)
     assert list(job.validation.ids) == list(judges.ids)
@@ -133,10 +129,10 @@ def test_a_seed_without_labels_where_they_are_needed_is_told_whatever_others_hav
             found.setdefault(True, (plan, ""))
     (good, _), (bad, message) = found[True], found[False]
     unlabelled = dataclasses.replace(bad, label_frac=0.0)
-    datasets.require([good, unlabelled], tfds_dir, None)
+    assert [place for place, _ in datasets.each([good, unlabelled], tfds_dir, None)] == [0, 1]
     for order in ([good, bad], [bad, good]):
         with pytest.raises(config.ConfigError, match=re.escape(message)):
-            datasets.require([unlabelled, *order], tfds_dir, None)
+            list(datasets.each([unlabelled, *order], tfds_dir, None))
 
 
 def test_labels_must_train_and_choose_the_epoch(tmp_path, tfds_dir):
@@ -168,3 +164,36 @@ def test_a_handful_of_images_is_enough_to_run(tmp_path, tfds_dir):
     assert len(results["test"]["transfer"]["jaccard"]["per_image"]) == 1
     assert results["labelled_images"] == 3
     assert (tmp_path / "run/overlays/transfer.png").exists()
+
+
+def test_a_folder_on_both_sides_may_not_test_what_it_has_taught(tmp_path, tfds_dir):
+    folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, unmasked=range(0, 20, 3))
+    both = folder_experiment(folder, source="radiograph_folder", source_dir=str(folder))
+    with pytest.raises(config.ConfigError, match=r"among those that the segmenter learns from, .* first"):
+        datasets.load(both, tfds_dir, None)
+    alike = tiny.experiment(source="phantom/b", target="phantom/b")
+    datasets.load(alike, tfds_dir, None)  # both sides are split alike
+
+
+def test_finished_cells_of_a_folder_that_has_changed_are_refused(tmp_path, tfds_dir, monkeypatch):
+    folder = hospitals.of_phantoms(tmp_path / "hospital", tfds_dir, masks=hospitals.LUNGS)
+    plan = tiny.experiment(method="segmentation", source="radiograph_folder", source_dir=str(folder), target=None)
+    cells = [runs.Run(dataclasses.replace(plan, fold=fold), tmp_path / str(fold)) for fold in range(2)]
+    trained = []
+
+    def train_together(some, data_dir, manual_dir):
+        trained.extend(some)
+        for cell in some:
+            runs.claim(cell, datasets.load(cell.experiment, data_dir, manual_dir))
+            (cell.workdir / results_module.FILE).touch()
+
+    monkeypatch.setattr(experiment, "train_together", train_together)
+    grid.train(cells[:1], 1, lambda cell: 0, tfds_dir, None)
+    grid.train(cells, 1, lambda cell: 0, tfds_dir, None)
+    assert trained == cells
+    (cells[1].workdir / results_module.FILE).unlink()
+    mask = next((folder / "masks").glob("*/*.png"))
+    Image.fromarray(np.roll(np.asarray(Image.open(mask)), 16, axis=1)).save(mask)
+    with pytest.raises(runs.WorkdirError, match="was begun with other images, masks or patients"):
+        grid.train(cells, 1, lambda cell: 0, tfds_dir, None)
+    assert trained == cells

@@ -24,7 +24,7 @@ def test_neighbours_of_a_cell_that_diverges_are_trained_and_tested(tmp_path, mon
 
     monkeypatch.setattr(experiment, "train_together", train_together)
     monkeypatch.setattr(grid, "require_own", lambda cell: None)
-    monkeypatch.setattr(datasets, "require", lambda *_: None)
+    monkeypatch.setattr(datasets, "each", lambda *_: iter(()))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     if sick:
         with pytest.raises(TrainingDiverged, match=f"cell {sick[0]}: loss = nan"):

@@ -11,7 +11,6 @@ import pytest
 from flax import nnx
 
 from cxr_jax import polarity
-from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import TRANSLATORS, initialise
 from cxr_jax.plausibility import Shape
 from tests import tiny
@@ -30,8 +29,7 @@ def segment(images):
 
 def told(folder, images) -> dict:
     """Return the verdict on images and what was written down of it."""
-    target = Radiographs("b", images, None, tuple(str(row) for row in range(len(images))))
-    verdict = polarity.opposed(folder, segment, target, SHAPE)
+    verdict = polarity.opposed(folder, segment, "b", images, SHAPE)
     found = json.loads((folder / polarity.FILE).read_text())
     assert found.pop("opposed") == verdict
     return found | {"verdict": verdict}
@@ -52,6 +50,7 @@ def images(positive: int, negative: int, blank: int) -> np.ndarray:
         ((0, 1, 9), False),
         ((2, 4, 0), False),
         ((1, 4, 5), True),
+        ((0, 2, 0), False),
     ],
 )
 def test_negatives_are_taken_on_clear_evidence_alone(tmp_path, numbers, verdict, caplog):
@@ -89,3 +88,14 @@ def test_a_turned_translator_does_with_negatives_of_b_what_it_did_with_b(name):
     assert not jnp.allclose(a_to_b, -a_to_b)
     assert jax.tree.structure(turned) == jax.tree.structure(parameters)
     jax.tree.map(np.testing.assert_array_equal, before, parameters)
+
+
+def test_self_training_needs_equal_polarity(tmp_path):
+    plan = tiny.experiment(method="self_training")
+    polarity.require_alike(tmp_path / "alike", segment, images(4, 0, 0), SHAPE, plan)
+    message = re.escape("take --config.method=transfer, or show the images as M_A finds it, by --config.negated=")
+    with pytest.raises(polarity.PolarityError, match=message):
+        polarity.require_alike(tmp_path / "opposed", segment, images(0, 4, 0), SHAPE, plan)
+    both = replace(plan, source="radiograph_folder", target="radiograph_folder")
+    with pytest.raises(polarity.PolarityError, match="invert the files of one of the two folders"):
+        polarity.require_alike(tmp_path / "opposed", segment, images(0, 4, 0), SHAPE, both)

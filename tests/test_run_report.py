@@ -66,6 +66,17 @@ def test_images_come_from_the_worst_to_the_best_and_then_those_without_labels(re
     assert names == ["bad", "fair", "good", "strange", "unsure", "sane", "known", "odd", "unknown"]
 
 
+def test_of_many_images_the_worst_are_shown_and_all_are_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_report, "MOST", 2)
+    path = tmp_path / "report.html"
+    tests = {"transfer": [case("good", 95.0), case("bad", 12.0), case("fair", 60.0)]}
+    run_report.write(path, "a", "a", RESULTS, {}, tests)
+    page = path.read_text()
+    assert re.findall(r'alt="(good|bad|fair)"', page) == ["bad", "fair"]
+    assert re.search(r"The first 2 of\s+3 are shown", page)
+    assert "<td>good</td><td>95.00</td>" in page
+
+
 def test_the_same_run_has_the_same_report(report, tmp_path):
     again = tmp_path / "again.html"
     first = {"transfer": [case("good", 95.0)]}

@@ -107,10 +107,16 @@ def test_only_of_new_segmenters_the_average_forgets(monkeypatch, tmp_path, stage
     assert told == [new]
 
 
-def test_the_average_follows_the_parameters(game):
-    _, state, _ = game
-    moved = jax.tree.map(lambda leaf: leaf + 1.0, state.segmenter.parameters)
-    after = steps.average(replace(state, segmenter=replace(state.segmenter, parameters=moved)), 0.75, new=False)
+@pytest.mark.parametrize("name", ["unet", "segnet"])  # without and with batch norm
+def test_the_average_follows_parameters_and_statistics(name):
+    graph, variables = initialise(SEGMENTERS[name], KEY, width=8)
+    segmenter = steps.learner(graph, variables, TOOL)
+    assert bool(segmenter.statistics) == (name == "segnet")
+    state = steps.initial_state(segmenter, {}, KEY)
+    assert jax.tree.structure(state.average) == jax.tree.structure(variables)
+    parameters, statistics = jax.tree.map(lambda leaf: leaf + 1.0, (segmenter.parameters, segmenter.statistics))
+    moved = replace(segmenter, parameters=parameters, statistics=statistics)
+    after = steps.average(replace(state, segmenter=moved), 0.75, new=False)
     assert int(after.step) == int(state.step) + 1
     for old, new in zip(jax.tree.leaves(state.average), jax.tree.leaves(after.average), strict=True):
         np.testing.assert_allclose(new, old + 0.25, atol=1e-6)

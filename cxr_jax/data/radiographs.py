@@ -144,8 +144,15 @@ def load(
     """Load dataset `name` for `task`, its images as a `Look` of these values shows them.
 
     With `places`, only the records at those of the prepared dataset (`cxr_jax.data.large` knows them) are loaded.
+    Raises `DatasetError` where the images would be enlarged, and as `prepare` does.
     """
     builder = prepare(name, data_dir, manual_dir, folder)
+    stored = builder.info.features["image"].shape[0]
+    if image_size > stored:
+        raise DatasetError(
+            f"dataset {name!r} holds images of {stored}x{stored}: expected config.image_size to be that at most, found "
+            f"{image_size}, to which they could only be blown up"
+        )
     structures = structures_of(task, builder.info.features)
     rows = builder.as_data_source(split="train")
     look = Look(image_size, trim, negate, tones)

@@ -99,6 +99,11 @@ def test_untrimmed_images_keep_their_black_frame(phantoms, tfds_dir):
     assert whole.masks.mean() < trimmed.masks.mean()
 
 
+def test_images_are_not_blown_up(tfds_dir):
+    with pytest.raises(radiographs.DatasetError, match="holds images of 128x128: expected config.image_size to be that"):
+        radiographs.load("phantom/b", "lungs", 160, tfds_dir)
+
+
 def test_unknown_dataset_lists_the_valid_ones(tmp_path):
     with pytest.raises(radiographs.DatasetError, match=r"unknown dataset 'shenzen'.*jsrt, montgomery"):
         radiographs.load("shenzen", "lungs", 32, str(tmp_path))
