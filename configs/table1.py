@@ -47,7 +47,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     }
     config.only = ()
     config.critics = {"scan": {"name": "scan", "width": 8, "weight": 0.01, "learning_rate": 1e-4}}
-    config.together = 15
+    config.together = 4
     config.tasks = ("lungs", "heart", "clavicles")
     config.folds = (0, 1, 2, 3, 4)
     config.seeds = (0,)

@@ -37,7 +37,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.label_fracs = (0.0, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0)
     config.qualitative = ("heart", "clavicles")
     config.seeds = (0,)
-    config.together = 8
+    config.together = 4
     if preset == "small_augmented":  # a table has many transfers, so little of each
         config.discriminator.layers = 4
         config.transfer.epochs = 6

@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 import jax
+from absl import logging
 from tqdm import tqdm
 
 from cxr_jax import datasets, devices, experiment
@@ -55,16 +56,22 @@ def train(
 
 
 def _train_together(cells: Sequence[Run], data_dir: str | None, manual_dir: str | None) -> list[UserError]:
-    """Train and test cells; return why some could not be. Their neighbours go on in halves, from where they were."""
+    """Train and test cells; return why some could not be. Their neighbours go on in halves, from where they were.
+
+    So do cells that together need more memory than the device has.
+    """
     try:
         experiment.train_together(cells, data_dir, manual_dir)
+        return []
     except ALONE as error:
         if len(cells) == 1:
             return [error]
-        middle = len(cells) // 2
-        halves = cells[:middle], cells[middle:]
-        return [fault for half in halves for fault in _train_together(half, data_dir, manual_dir)]
-    return []
+    except jax.errors.JaxRuntimeError as error:
+        if len(cells) == 1 or "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        logging.warning("%d cells need more memory than there is: they train in halves", len(cells))
+    middle = len(cells) // 2
+    return [fault for half in (cells[:middle], cells[middle:]) for fault in _train_together(half, data_dir, manual_dir)]
 
 
 def evaluate(cells: Sequence[Run], data_dir: str | None, manual_dir: str | None) -> None:

@@ -10,7 +10,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -170,7 +170,7 @@ class _Run:
 
     def __init__(self, stage: Stage, member: Member):
         """Open the member's folder and take up its latest checkpoint."""
-        self.stage, self.member = stage, member
+        self.stage, self.member = stage, replace(member, state=None)  # whose memory the device may need
         directory = member.workdir / stage.name
         about = {"stage": stage.name, "config": member.config, "made": provenance.here()}
         self.checkpoints = Checkpoints(directory / "checkpoints", about)

@@ -223,6 +223,7 @@ def test_evaluating_what_was_never_trained(tmp_path, tfds_dir):
 def test_epochs_are_as_long_as_those_that_warmed_the_translator_up(monkeypatch, tmp_path, tfds_dir):
     """An organ with fewer images goes on from the warm-up of another, whose schedules count its epochs."""
     plan, made = tiny.experiment(transfer__warmup_epochs=3), []
+    graph, segmenter = segmentation.build(plan, None)
 
     class Transfers:
         def __init__(self, jobs, graph, steps_per_epoch=None):
@@ -235,12 +236,11 @@ def test_epochs_are_as_long_as_those_that_warmed_the_translator_up(monkeypatch, 
             pass
 
     monkeypatch.setattr(transfer, "Transfers", Transfers)
-    experiment._transfer([runs.Run(plan, tmp_path)], [datasets.load(plan, tfds_dir, None)], None, [None])
+    experiment._transfer([runs.Run(plan, tmp_path)], [datasets.load(plan, tfds_dir, None)], graph, [segmenter])
     assert made == [None, 7]
     monkeypatch.undo()
     noise = on_devices.data()
     side = datasets.Side(noise[np.arange(32)], noise[np.arange(32, 40)])
-    graph, segmenter = segmentation.build(plan, None)
     job = transfer.Job(plan, segmenter, side, side, np.zeros(32, bool), tmp_path)
     assert [transfer.Transfers([job], graph, steps).steps_per_epoch for steps in (None, 7)] == [2, 7]
 

@@ -21,14 +21,10 @@ def hospital(tmp_path, tfds_dir):
     return hospitals.of_phantoms(tmp_path / "hospital", tfds_dir)
 
 
-def folder_experiment(folder, **changes):
-    return tiny.experiment(target="radiograph_folder", target_dir=str(folder), **changes)
-
-
 def test_a_folder_is_split_by_patient(tmp_path, tfds_dir):
     folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, patients=7)
     for fold in range(5):
-        data = datasets.load(folder_experiment(folder, fold=fold, label_frac=0.2), tfds_dir, None)
+        data = datasets.load(tiny.of_folder(folder, fold=fold, label_frac=0.2), tfds_dir, None)
         split, whose = data.target_split, np.array(data.target.patients)
         assert sum(len(set(whose[rows])) for rows in split) == 7
         known = whose[split.train][data.labelled]
@@ -49,7 +45,7 @@ def test_a_folder_that_another_process_works_in_is_refused(finished, tfds_dir):
 
 
 def test_a_workdir_whose_folder_has_changed_is_refused(hospital, tmp_path, tfds_dir):
-    run = runs.Run(folder_experiment(hospital), tmp_path / "run")
+    run = runs.Run(tiny.of_folder(hospital), tmp_path / "run")
     runs.claim(run, datasets.load(run.experiment, tfds_dir, None))
     runs.claim(run, datasets.load(run.experiment, tfds_dir, None))
     hospitals.of_phantoms(hospital, tfds_dir, masks=hospitals.LUNGS)  # without labels, they play no part
@@ -62,7 +58,7 @@ def test_a_workdir_whose_folder_has_changed_is_refused(hospital, tmp_path, tfds_
 
 def test_labels_that_changed_are_another_matter_where_they_teach(hospital, tmp_path, tfds_dir):
     hospitals.of_phantoms(hospital, tfds_dir, masks=hospitals.LUNGS)
-    run = runs.Run(folder_experiment(hospital, label_frac=0.5), tmp_path / "run")
+    run = runs.Run(tiny.of_folder(hospital, label_frac=0.5), tmp_path / "run")
     runs.claim(run, datasets.load(run.experiment, tfds_dir, None))
     for path in hospital.glob("masks/left_lung/*"):
         path.write_bytes((hospital / "masks/right_lung" / path.name).read_bytes())
@@ -71,7 +67,7 @@ def test_labels_that_changed_are_another_matter_where_they_teach(hospital, tmp_p
 
 
 def test_a_folder_that_cannot_be_read_claims_no_workdir_and_is_told_before_the_source_is_prepared(tmp_path, tfds_dir):
-    wrong = folder_experiment(tmp_path / "hopsital", source="jsrt")  # whose downloads are not there either
+    wrong = tiny.of_folder(tmp_path / "hopsital", source="jsrt")  # whose downloads are not there either
     with pytest.raises(radiographs.DatasetError, match=r"hopsital: 1 fault:\n  it is not there, or no folder"):
         experiment.train(wrong, tmp_path / "run", tfds_dir, None)
     assert not (tmp_path / "run").exists()
@@ -85,23 +81,23 @@ def test_a_folder_without_masks_is_no_source(hospital, tmp_path, tfds_dir):
 
 def test_a_share_of_the_labels_is_one_of_those_that_are_there(tmp_path, tfds_dir):
     folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, unmasked=range(0, 20, 3))
-    data = datasets.load(folder_experiment(folder, label_frac=1.0), tfds_dir, None)
+    data = datasets.load(tiny.of_folder(folder, label_frac=1.0), tfds_dir, None)
     split, having = data.target_split, data.target.has_mask
     assert having.sum() == 13
     np.testing.assert_array_equal(data.labelled, having[split.train])
     np.testing.assert_array_equal(data.judges(), [row for row in split.validation if having[row]])
     np.testing.assert_array_equal(data.known()[split.validation], having[split.validation])
-    fewer = datasets.load(folder_experiment(folder, label_frac=0.4), tfds_dir, None).labelled
+    fewer = datasets.load(tiny.of_folder(folder, label_frac=0.4), tfds_dir, None).labelled
     assert fewer.sum() == round(0.4 * data.labelled.sum())
     assert not (fewer & ~data.labelled).any()
     whole = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS)
-    for part, other in zip(datasets.load(folder_experiment(whole), tfds_dir, None).target_split, split, strict=True):
+    for part, other in zip(datasets.load(tiny.of_folder(whole), tfds_dir, None).target_split, split, strict=True):
         np.testing.assert_array_equal(part, other)
 
 
 def test_labels_alone_choose_the_epoch_of_self_training_where_there_are_some(tmp_path, tfds_dir, monkeypatch):
     folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, unmasked=range(0, 20, 3))
-    setting = folder_experiment(folder, method="self_training", label_frac=1.0)
+    setting = tiny.of_folder(folder, method="self_training", label_frac=1.0)
     data, jobs = datasets.load(setting, tfds_dir, None), []
     monkeypatch.setattr(segmentation, "self_train", jobs.extend)
     segmenter = SimpleNamespace(tidy=lambda images: images > 127, model=None)
@@ -120,7 +116,7 @@ def test_a_seed_without_labels_where_they_are_needed_is_told_whatever_others_hav
     folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, unmasked=range(3, 20))
     found = {}
     for seed in range(12):
-        plan = folder_experiment(folder, seed=seed, label_frac=1.0)
+        plan = tiny.of_folder(folder, seed=seed, label_frac=1.0)
         try:
             datasets.load(plan, tfds_dir, None)
         except config.ConfigError as error:
@@ -138,7 +134,7 @@ def test_a_seed_without_labels_where_they_are_needed_is_told_whatever_others_hav
 def test_labels_must_train_and_choose_the_epoch(tmp_path, tfds_dir):
     folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, unmasked=range(1, 20))
     with pytest.raises(config.ConfigError, match=r"images that (train|choose the epoch), found none; draw some"):
-        datasets.load(folder_experiment(folder, label_frac=1.0), tfds_dir, None)
+        datasets.load(tiny.of_folder(folder, label_frac=1.0), tfds_dir, None)
     with pytest.raises(config.ConfigError, match=r"expected masks for lungs of at least 5 images, .*found 1"):
         datasets.load(tiny.experiment(source="radiograph_folder", source_dir=str(folder)), tfds_dir, None)
 
@@ -147,7 +143,7 @@ def test_labels_must_train_and_choose_the_epoch(tmp_path, tfds_dir):
 @pytest.mark.parametrize("method", ["transfer", "fine_tuning"])
 def test_labels_of_some_images_teach_and_test(tmp_path, tfds_dir, method):
     folder = hospitals.of_phantoms(tmp_path / "some", tfds_dir, masks=hospitals.LUNGS, unmasked=range(0, 20, 3))
-    some = folder_experiment(folder, label_frac=1.0, method=method)
+    some = tiny.of_folder(folder, label_frac=1.0, method=method)
     data = datasets.load(some, tfds_dir, None)
     results = experiment.train(some, tmp_path / "run", tfds_dir, None)
     assert results["labelled_images"] == data.labelled.sum()
@@ -160,7 +156,7 @@ def test_labels_of_some_images_teach_and_test(tmp_path, tfds_dir, method):
 def test_a_handful_of_images_is_enough_to_run(tmp_path, tfds_dir):
     folder = hospitals.of_phantoms(tmp_path / "few", tfds_dir, count=5, masks=hospitals.LUNGS)
     both = {"source": "radiograph_folder", "source_dir": str(folder)}
-    results = experiment.train(folder_experiment(folder, label_frac=1.0, **both), tmp_path / "run", tfds_dir, None)
+    results = experiment.train(tiny.of_folder(folder, label_frac=1.0, **both), tmp_path / "run", tfds_dir, None)
     assert len(results["test"]["transfer"]["jaccard"]["per_image"]) == 1
     assert results["labelled_images"] == 3
     assert (tmp_path / "run/overlays/transfer.png").exists()
@@ -168,7 +164,7 @@ def test_a_handful_of_images_is_enough_to_run(tmp_path, tfds_dir):
 
 def test_a_folder_on_both_sides_may_not_test_what_it_has_taught(tmp_path, tfds_dir):
     folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, unmasked=range(0, 20, 3))
-    both = folder_experiment(folder, source="radiograph_folder", source_dir=str(folder))
+    both = tiny.of_folder(folder, source="radiograph_folder", source_dir=str(folder))
     with pytest.raises(config.ConfigError, match=r"among those that the segmenter learns from, .* first"):
         datasets.load(both, tfds_dir, None)
     alike = tiny.experiment(source="phantom/b", target="phantom/b")

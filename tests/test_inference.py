@@ -92,7 +92,7 @@ def test_a_model_of_a_folder_sees_an_image_as_it_learned_from_it(finished, tfds_
     seen = []
     model = dataclasses.replace(
         inference.restore(finished[0]),
-        experiment=folder_experiment(tmp_path),
+        experiment=tiny.of_folder(tmp_path),
         soften=lambda images: seen.append(images) or ones(images),
     )
     assert len(list(model.masks(drawn, batch=len(drawn)))) == len(drawn)

@@ -1,5 +1,7 @@
 """The smallest experiment that has every part."""
 
+from pathlib import Path
+
 from configs import transfer
 from cxr_jax import config, plans
 
@@ -37,3 +39,8 @@ def experiment(**changes) -> plans.Experiment:
     if plain.self_training.epochs:
         plain.transfer.update(supervised_looks={"a": 1.0, "b": 1.0}, target_look="b")
     return config.parse(plain)
+
+
+def of_folder(folder: Path, **changes) -> plans.Experiment:
+    """Return the same with a folder of radiographs as the target."""
+    return experiment(target="radiograph_folder", target_dir=str(folder), **changes)

@@ -100,7 +100,7 @@ def test_untrimmed_images_keep_their_black_frame(phantoms, tfds_dir):
 
 
 def test_images_are_not_blown_up(tfds_dir):
-    with pytest.raises(radiographs.DatasetError, match="holds images of 128x128: expected config.image_size to be that"):
+    with pytest.raises(radiographs.DatasetError, match=r"holds images of 128x128: expected config.image_size to be"):
         radiographs.load("phantom/b", "lungs", 160, tfds_dir)
 
 
