@@ -111,9 +111,9 @@ def compare(what: str, shape: Mapping[str, Any], forms: Sequence[Form], arrays: 
 
 def peer(what: str, arrays: Sequence[Array], layout: str) -> Callable[[], torch.Tensor]:
     """Return PyTorch's call on the same numbers, in one of its layouts."""
-    orders = IMAGES_THERE, KERNEL_THERE, IMAGES_THERE
+    orders, device = (IMAGES_THERE, KERNEL_THERE, IMAGES_THERE), training.device(jax.default_backend())
     x, kernel, *of = (
-        torch.from_numpy(np.array(array)).permute(order).contiguous(memory_format=LAYOUTS[layout]).to(training.device())
+        torch.from_numpy(np.array(array)).permute(order).contiguous(memory_format=LAYOUTS[layout]).to(device)
         for array, order in zip(arrays, orders, strict=False)
     )
     if what == FORWARD:
@@ -125,12 +125,13 @@ def peer(what: str, arrays: Sequence[Array], layout: str) -> Callable[[], torch.
 
 def repeated(call: Callable[[], Any], number: int) -> Callable[[], None]:
     """Return a call that makes as many calls and waits for the device."""
+    device = training.device(jax.default_backend())
 
     def calls() -> None:
         for _ in range(number):
             last = call()
         jax.block_until_ready(last)
-        training.finish()
+        training.finish(device)
 
     return calls
 

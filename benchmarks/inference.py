@@ -2,65 +2,67 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
-from absl import app, flags
+from absl import app
 
-from benchmarks import measure
-from benchmarks.peers import training
+from benchmarks import images, measure, networks
 from benchmarks.transfer_case import TransferCase
 from cxr_jax import evaluation, segmentation
 from cxr_jax.views import Views
 
-DIVIDED = flags.DEFINE_integer("divide_widths_by", 1, "Narrower networks, for a CPU.")
-MODELS = ("M_A", "M_A after G_BA")
+if TYPE_CHECKING:
+    from benchmarks.peers.training import Mode
+
+MODELS = {"M_A": False, "M_A after G_BA": True}  # and whether images are translated first
+TOLERANCE = {"float32": 2e-3, "bfloat16": 3e-2}  # of probabilities: convolutions of a GPU round to TF32
 
 
 def main(_: list[str]) -> None:
     """Measure both models; an image's time is a share of that of all stored ones, in batches."""
-    case = TransferCase("default", DIVIDED.value, measure.SIZE.value, measure.BATCH.value)
-    images = np.asarray(case.data.b)
-    for model in MODELS:
-        peers = {mode.name: peer(case, model, mode, images) for mode in training.modes()}
-        times = measure.race({"ours": ours(case, model, images), **peers})
-        shape = {"model": model, "divided": case.divided, "size": case.size, "batch": case.batch}
-        measure.report("inference", shape, times, len(images))
+    from benchmarks.peers import training
+
+    size, batch, precision = measure.SIZE.value, measure.BATCH.value, networks.PRECISION.value
+    case = TransferCase("default", networks.DIVIDED.value, size, batch, precision)
+    stored = images.unlabelled(size)
+    for model, translated in MODELS.items():
+        peers = {mode.name: peer(case, translated, mode, stored) for mode in training.modes(jax.default_backend())}
+        times = measure.race({"ours": ours(case, translated, stored), **peers})
+        shape = {"model": model, "divided": case.divided, "size": size, "batch": batch, "precision": precision}
+        measure.report("inference", shape, times, len(stored))
 
 
-def ours(case: TransferCase, model: str, images: np.ndarray) -> Callable[[], None]:
+def ours(case: TransferCase, translated: bool, stored: np.ndarray) -> Callable[[], None]:
     """Return a call that makes masks of all images, as `cxr_jax.inference` does."""
-    graphs, parameters = case.networks
-    if model == "M_A":
-        predict = partial(segmentation.predictor(graphs.segmenter), parameters["segmenter"])
-    else:
-        views = Views(graphs, "a")
-        style = {domain: jnp.zeros((1, case.experiment.translator["style"])) for domain in "ab"}
-        predict = partial(views.segment_target, {**parameters, "reference": style})
-    return lambda: jax.block_until_ready(evaluation.in_batches(predict, images, size=case.batch))
+    graphs, _ = case.networks
+    predict = Views(graphs, "a").segment_target if translated else segmentation.predictor(graphs.segmenter)
+    predict = partial(predict, _variables(case, translated))
+    return lambda: jax.block_until_ready(evaluation.in_batches(predict, stored, size=case.batch))
 
 
-def peer(case: TransferCase, model: str, mode: training.Mode, images: np.ndarray) -> Callable[[], None]:
-    """Return the peer's call; its images wait on the host as ours do."""
-    networks = case.peer_networks(mode).eval()
-    style = torch.zeros(case.batch, case.experiment.translator["style"], device=training.device())
+def peer(case: TransferCase, translated: bool, mode: "Mode", stored: np.ndarray) -> Callable[[], None]:
+    """Return the peer's call, once both have been seen to give the same probabilities of a batch."""
+    from benchmarks.peers import inference
 
-    @mode.function
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        if model != "M_A":
-            x = networks.translator.a.decode(networks.translator.b.content(x), style)
-        return networks.segmenter(x) > 0
+    graphs, _ = case.networks
+    theirs, few = case.peer_networks(mode), stored[: case.batch]
+    probability = Views(graphs, "a").target_probability if translated else segmentation.probability(graphs.segmenter)
+    np.testing.assert_allclose(
+        probability(_variables(case, translated), few),
+        inference.probabilities(theirs, few, translated, mode.device),
+        atol=TOLERANCE[case.precision],
+        err_msg="other probabilities",
+    )
+    return inference.masks(mode, theirs, stored, case.batch, translated)
 
-    def call() -> None:
-        with torch.inference_mode(), mode.precision():
-            masks = [forward(training.to_network(training.stored(part))) for part in np.split(images, parts)]
-            torch.cat(masks)
-        training.finish()
 
-    parts = len(images) // case.batch
-    return call
+def _variables(case: TransferCase, translated: bool) -> dict[str, Any]:
+    _, parameters = case.networks
+    style = jnp.zeros((1, case.experiment.translator["style"]))
+    return {**parameters, "reference": dict.fromkeys("ab", style)} if translated else parameters["segmenter"]
 
 
 if __name__ == "__main__":

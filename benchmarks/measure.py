@@ -14,7 +14,6 @@ from typing import Any
 from absl import flags
 
 from cxr_jax import files, platform, provenance
-from cxr_jax.models import PRECISIONS
 
 IDENTITY = ("benchmark", "device", "shape", "peer")  # of a row
 PACKAGES = ("jax", "jaxlib", "flax", "torch")
@@ -23,9 +22,6 @@ ALLOCATOR = "GLIBC_TUNABLES"  # the variable by which the C library is told how 
 SIZE = flags.DEFINE_integer("size", 256, "Side of the images.")
 BATCH = flags.DEFINE_integer("batch", 4, "Images a step.")
 STEPS = flags.DEFINE_integer("steps", 10, "Steps that are timed together.")
-PRECISION = flags.DEFINE_enum(
-    "precision", "float32", PRECISIONS, "In which our networks compute; the peers have theirs."
-)
 ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each is timed.")
 RESULTS = flags.DEFINE_string("results", "docs/results/benchmarks.json", "Where the rows go.")
 

@@ -1,19 +1,19 @@
-"""One training step of a segmenter, ours and a peer's, on the same data from the same weights."""
+"""One training step of a segmenter, ours and a peer's, on the same data from the same weights.
+
+PyTorch is loaded where a peer is asked for.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
-import torch.nn.functional as F
 from flax import nnx
 
-from benchmarks.peers import training, weights
-from benchmarks.peers.segmenters import SEGMENTERS as PEERS
+from benchmarks import images
 from cxr_jax import losses, optimisers, platform, segmentation
 from cxr_jax import segmentation_steps as steps
 from cxr_jax.data import sampling
@@ -21,7 +21,12 @@ from cxr_jax.data.augmentation import Augmentation
 from cxr_jax.models import SEGMENTERS, initialise
 from cxr_jax.plans import SegmenterTraining
 
-IMAGES = 64  # stored, of which each step draws a batch
+if TYPE_CHECKING:
+    import torch
+
+    from benchmarks.peers.segmentation import Segmentation
+    from benchmarks.peers.training import Mode
+
 TOLERANCE = {"float32": 1e-3, "bfloat16": 3e-2}  # of the losses, relative: convolutions of a GPU round to TF32
 RATE, BETA1, DECAY = 1e-4, 0.9, 5e-4
 
@@ -39,12 +44,6 @@ class SegmentationCase:
     precision: str = "float32"
 
     @cached_property
-    def data(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return images in [0, 255] and masks in {0, 1}, uint8 `n h w 1`."""
-        images = np.random.default_rng(0).integers(0, 256, (IMAGES, self.size, self.size, 1), np.uint8)
-        return images, (images > 127).astype(np.uint8)
-
-    @cached_property
     def network(self) -> tuple[nnx.GraphDef, Any]:
         """Return graph and variables of ours."""
         return initialise(SEGMENTERS[self.segmenter], jax.random.key(0), self.precision, width=self.width)
@@ -57,7 +56,7 @@ class SegmentationCase:
         networks = segmentation.Networks(graph, optimiser, None, None)
         iteration = segmentation.make_iteration(Augmentation.none(), settings, None, networks, new=True)
         run = platform.epoch_runner(iteration, number)
-        data = segmentation.LabelledImages(*map(jnp.asarray, (*self.data, IMAGES)))
+        data = segmentation.LabelledImages(*map(jnp.asarray, (*images.labelled(self.size), images.COUNT)))
         held = [steps.initial_state(steps.learner(graph, variables, optimiser), {}, jax.random.key(0))]
 
         def call() -> None:
@@ -66,33 +65,29 @@ class SegmentationCase:
 
         return call
 
-    def peer(self, mode: training.Mode, number: int) -> Call:
+    @property
+    def settings(self) -> "Segmentation":
+        """Return what the peer's training is told."""
+        from benchmarks.peers.segmentation import Segmentation
+
+        return Segmentation(self.segmenter, self.width, self.batch, (RATE, BETA1, DECAY))
+
+    def peer(self, mode: "Mode", number: int) -> Call:
         """Return a call that takes `number` steps of the peer, once both have been seen to compute the same loss."""
-        module = mode.place(weights.load(PEERS[self.segmenter](self.width), self.network[1]))
-        self._check(module)
-        optimiser = mode.optimiser(module.train(), RATE, BETA1, DECAY)
-        images, masks = map(training.stored, self.data)
+        from benchmarks.peers import weights
 
-        @mode.function
-        def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            with mode.precision():
-                return F.binary_cross_entropy_with_logits(module(x).float(), y)
+        module = mode.place(weights.load(self.settings.networks(), self.network[1]))
+        self._check(module, mode.device)
+        return self.settings.call(mode, module, self.settings.data(self.size), number)
 
-        def call() -> None:
-            for _ in range(number):
-                x, rows = training.draw(images, self.batch)
-                training.descend(optimiser, loss(x, masks[rows].float()))
-            training.finish()
-
-        return call
-
-    def _check(self, module: torch.nn.Module) -> None:
+    def _check(self, module: "torch.nn.Module", device: str) -> None:
         """Raise `AssertionError` unless both compute the same loss, without dropout, by running statistics."""
+        from benchmarks.peers import segmentation as peers
+
         graph, variables = self.network
-        images, masks = (part[:2] for part in self.data)
-        logits = nnx.merge(graph, variables)(sampling.to_network(sampling.to_unit(jnp.asarray(images))))
-        one = losses.cross_entropy(logits, jnp.asarray(masks, jnp.float32))
-        with torch.no_grad():
-            theirs = module.eval()(training.to_network(training.stored(images)))
-            other = F.binary_cross_entropy_with_logits(theirs, training.stored(masks).float())
-        np.testing.assert_allclose(float(one), float(other), rtol=TOLERANCE[self.precision], err_msg="another loss")
+        few, masks = (part[:2] for part in images.labelled(self.size))
+        network = jax.jit(lambda variables, images: nnx.merge(graph, variables)(sampling.to_network(images)))
+        logits = network(variables, sampling.to_unit(jnp.asarray(few)))
+        one = float(losses.cross_entropy(logits, jnp.asarray(masks, jnp.float32)))
+        other = peers.loss(module, few, masks, device)
+        np.testing.assert_allclose(one, other, rtol=TOLERANCE[self.precision], err_msg="another loss")

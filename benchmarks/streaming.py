@@ -2,14 +2,12 @@
 
 Both read the same files, image by image in random order, show the images alike and put them on the device in chunks;
 the DataLoader has as many workers (processes) as ours has threads. Each has a process of its own, in turns. The images
-are made once. A second row has the peak of ours in memory after all images, and after the first thousand.
+are made once. A second row has the peak of ours in memory after all images, and after the first thousand, in a process
+that has made none of them and holds no PyTorch.
 """
 
 import json
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -18,11 +16,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import torch
 from absl import app, flags
 
-from benchmarks import crowd, measure
-from benchmarks.peers import training
+from benchmarks import crowd, measure, processes
 from cxr_jax.data.radiographs import Look
 from cxr_jax.data.stream import THREADS, Chunks, Records, Stream
 
@@ -64,14 +60,12 @@ def alone(case: str, folder: str, name: str) -> None:
     for chunk in chunks:
         read += len(chunk)
         while marks and read >= marks[0]:
-            peaks[marks.pop(0)] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+            peaks[marks.pop(0)] = processes.peak()
     print(json.dumps({"seconds": (time.perf_counter() - start) / (read - case["chunk"]), "peaks": peaks}))
 
 
 def _measured(case: Mapping[str, int], name: str) -> dict[str, Any]:
-    words = [sys.executable, "-c", PROGRAM, json.dumps(case), FOLDER.value, name]
-    output = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    return json.loads(output.splitlines()[-1])
+    return json.loads(processes.result(PROGRAM, json.dumps(case), FOLDER.value, name))
 
 
 def _ours(case: Mapping[str, int], folder: str) -> Iterator[jax.Array]:
@@ -85,30 +79,11 @@ def _ours(case: Mapping[str, int], folder: str) -> Iterator[jax.Array]:
     chunks.close()
 
 
-class Files(torch.utils.data.Dataset):
-    """The same images as PyTorch takes them; each worker opens the files by itself."""
-
-    def __init__(self, folder: str, case: Mapping[str, int]):
-        """Open nothing yet."""
-        self.folder, self.case, self.records = folder, case, None
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return self.case["images"]
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        """Read an image."""
-        if self.records is None:
-            builder = crowd.prepare(self.folder, self.case["images"], self.case["size"])
-            self.records = Records(builder, ("image",))
-        return torch.from_numpy(Look(self.case["size"])(self.records[index]["image"]))
-
-
-def _peer(case: Mapping[str, int], folder: str) -> Iterator[torch.Tensor]:
+def _peer(case: Mapping[str, int], folder: str) -> Iterator[Any]:
     """Yield the chunks of a DataLoader, on the device."""
-    workers = {"num_workers": case["workers"], "multiprocessing_context": "spawn"}
-    for chunk in torch.utils.data.DataLoader(Files(folder, case), case["chunk"], shuffle=True, **workers):
-        yield chunk.to(training.device())
+    from benchmarks.peers import reading, training
+
+    yield from reading.chunks(case, folder, training.device(jax.default_backend()))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ does between them: validation, log, the pictures of the tenth, and the checkpoin
 where no program runs on it.
 """
 
+import importlib.metadata
+import os
 import statistics
 import tempfile
 import threading
@@ -16,27 +18,39 @@ from pathlib import Path
 import jax
 from absl import app, flags, logging
 
-from benchmarks import measure
+from benchmarks import measure, networks
 from configs import transfer
 from cxr_jax import config, experiment, journal, plans
 
 EPOCHS = 14  # of a stage
 FIRST, LAST = 8, 11  # epochs at whose ends profiling starts and stops
 GOAL = 2.0  # percent
+COMMAND_BUFFERS = "--xla_enable_command_buffers_during_profiling"
+RELEASES = ("0.10.",)  # of jaxlib, in which that flag has been seen
 
 STAGES = flags.DEFINE_multi_enum("stage", ["pretraining", "transfer"], ["pretraining", "transfer"], "Which stages.")
-DIVIDED = flags.DEFINE_integer("divide_widths_by", 1, "Narrower networks, for a CPU.")
 FOLDER = flags.DEFINE_string("folder", None, "Where the phantoms are, or will be; by default TFDS's own folder.")
+
+
+def keep_command_buffers() -> None:
+    """Have XLA use a GPU's command buffers while it profiles, as it does in training.
+
+    XLA aborts the process on a flag that it does not know, so the flag is set for `RELEASES` alone; it has no effect on
+    a CPU. It must be set before JAX starts its backend.
+    """
+    before = os.environ.get("XLA_FLAGS", "")
+    if importlib.metadata.version("jaxlib").startswith(RELEASES) and COMMAND_BUFFERS not in before:
+        os.environ["XLA_FLAGS"] = f"{before} {COMMAND_BUFFERS}=true".strip()
 
 
 def plan() -> plans.Experiment:
     """Return `configs/transfer.py:augmented` on phantoms, as large as the flags say, and short."""
     plain = transfer.get_config("augmented")
     plain.update(
-        source="phantom/a", target="phantom/b", image_size=measure.SIZE.value, precision=measure.PRECISION.value
+        source="phantom/a", target="phantom/b", image_size=measure.SIZE.value, precision=networks.PRECISION.value
     )
     for section in (plain.segmenter, plain.munit, plain.discriminator):
-        section.width //= DIVIDED.value
+        section.width //= networks.DIVIDED.value
     for section in (plain.pretraining, plain.transfer):
         section.update(epochs=EPOCHS, batch_size=measure.BATCH.value)
     plain.transfer.warmup_epochs = 1
@@ -62,27 +76,30 @@ def spans(profile: Path) -> list[list[tuple[float, float]]]:
     """Return start and end, in ns, of whatever each device computed.
 
     Of a GPU these are its kernels; of a CPU, whose threads are the device, the parts of programs and their runs.
+    Raises ValueError where nothing was computed, with what the profile tells of the device instead.
     """
     planes = jax.profiler.ProfileData.from_file(str(profile)).planes
     device, mark = ("/host:CPU", "run_id") if jax.default_backend() == "cpu" else ("/device:", "hlo_module")
-    found = []
+    found, told = [], set()
     for plane in planes:
         if plane.name.startswith(device):
-            events = (event for line in plane.lines for event in line.events if event.duration_ns)
-            marked = [event for event in events if any(name == mark for name, _ in event.stats)]
+            events = [event for line in plane.lines for event in line.events if event.duration_ns]
+            names = [{name for name, _ in event.stats} for event in events]
+            marked = [event for event, about in zip(events, names, strict=True) if mark in about]
             found.append([(event.start_ns, event.start_ns + event.duration_ns) for event in marked])
+            told.update(*names)
+    if not any(found):
+        about = ", ".join(sorted(told)) or "nothing"
+        raise ValueError(f"{profile}: expected events with {mark}, found {about}; take larger networks or images")
     return list(filter(None, found))
 
 
 def waiting(profile: Path) -> float:
     """Return the share of the time from the first to the last span, in percent, in which there was none.
 
-    It is the mean over devices. Raises ValueError where nothing was profiled.
+    It is the mean over devices.
     """
-    shares = list(map(_share, spans(profile)))
-    if not shares:
-        raise ValueError(f"{profile} holds nothing of a device: expected three epochs; take larger networks or images")
-    return statistics.mean(shares)
+    return statistics.mean(map(_share, spans(profile)))
 
 
 def _share(spans: Sequence[tuple[float, float]]) -> float:
@@ -97,6 +114,7 @@ def _share(spans: Sequence[tuple[float, float]]) -> float:
 def main(_: list[str]) -> None:
     """Measure what the flags say."""
     logging.set_verbosity(logging.WARNING)
+    keep_command_buffers()
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder) / "run"
         logs = {stage: (workdir / stage / journal.SCALARS, Path(folder) / stage) for stage in STAGES.value}
@@ -108,8 +126,8 @@ def main(_: list[str]) -> None:
             watch.join()
         for stage in STAGES.value:
             (found,) = (Path(folder) / stage).rglob("*.xplane.pb")
-            case = {"stage": stage, "divided": DIVIDED.value, "size": measure.SIZE.value, "batch": measure.BATCH.value}
-            case["precision"] = measure.PRECISION.value
+            case = {"stage": stage, "divided": networks.DIVIDED.value, "size": measure.SIZE.value}
+            case |= {"batch": measure.BATCH.value, "precision": networks.PRECISION.value}
             values = {"ours": max(waiting(found), 0.01), "the goal": GOAL}
             measure.report("share of time in which the device waits", case, values, unit="percent")
 

@@ -1,7 +1,11 @@
 """The benchmarks' own parts: turns, rows, and that a peer has all of our weights."""
 
+import functools
 import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +13,13 @@ import numpy as np
 import pytest
 from absl import flags
 
-from benchmarks import measure, waiting
+from benchmarks import images, inference, measure, members, processes, waiting
+from benchmarks.segmentation_case import SegmentationCase
+from benchmarks.transfer_case import TransferCase
 from cxr_jax.report import benchmarks as report_benchmarks
+
+SEGMENTATION = SegmentationCase("unet", 8, 32, 2)
+TRANSFER = TransferCase("default", 8, 32, 2)
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +85,94 @@ def test_a_profile_tells_when_the_device_had_nothing_to_do(tmp_path):
     assert 100 * 0.5 / (0.5 + busy) < waiting.waiting(profile) < 100
 
 
+def test_a_profile_without_programs_tells_what_it_has(tmp_path):
+    with jax.profiler.trace(tmp_path), jax.profiler.TraceAnnotation("a part", of_the_host=1):
+        time.sleep(0.01)
+    (profile,) = tmp_path.rglob("*.xplane.pb")
+    with pytest.raises(ValueError, match="of_the_host"):
+        waiting.waiting(profile)
+
+
+def test_memory_counts_from_the_start_of_a_process():
+    block = bytearray(b"1" * 2**29)
+    program = "from benchmarks import processes; print(processes.peak())"
+    assert 1 < float(processes.result(program)) < 128
+    assert processes.peak() > len(block) / 2**20
+
+
+def test_a_process_that_fails_shows_why(capfd):
+    with pytest.raises(subprocess.CalledProcessError):
+        processes.result("raise ValueError('the reason')")
+    assert "the reason" in capfd.readouterr().err
+
+
+def test_members_that_do_not_fit_are_told_and_others_measured(monkeypatch, capsys):
+    monkeypatch.setattr(measure, "race", lambda calls: {name: call() for name, call in calls.items()})
+
+    def ours(case, number, members=1):
+        def call():
+            if members > 5:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+            return 10.0
+
+        return call
+
+    monkeypatch.setattr(TransferCase, "ours", ours)
+    flags.FLAGS.members = ["20", "5"]
+    members.main([])
+    assert [row["shape"]["members"] for row in json.loads(Path(flags.FLAGS.results).read_text())] == [5]
+    assert "members 20: they do not fit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("case", [SEGMENTATION, TRANSFER], ids=["segmentation", "transfer"])
+def test_ours_runs_without_torch(case, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    case.ours(1)()
+
+
+@pytest.mark.parametrize("case", [SEGMENTATION, TRANSFER], ids=["segmentation", "transfer"])
+def test_a_peer_computes_the_same(case):
+    pytest.importorskip("torch")
+    from benchmarks.peers import training
+
+    case.peer(training.EAGER, 1)()
+
+
+def test_masks_of_all_images_where_batches_do_not_come_out_even():
+    pytest.importorskip("torch")
+    from benchmarks.peers import training
+
+    stored = images.unlabelled(TRANSFER.size)[:5]
+    inference.ours(TRANSFER, True, stored)()
+    inference.peer(TRANSFER, True, training.EAGER, stored)()
+
+
+@pytest.mark.parametrize("case", [SEGMENTATION, TRANSFER], ids=["segmentation", "transfer"])
+def test_a_compiled_peer_is_compiled_once(case, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from benchmarks.peers import training
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    peer, mode = case.settings, training.COMPILED
+    call = peer.call(mode, mode.place(peer.networks()), peer.data(case.size), 1)
+    for _ in range(2):
+        call()
+
+
+def test_a_peer_that_compiles_anew_fails(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from benchmarks.peers import training
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    sizes = iter((1, 1, 2))
+    double = training.COMPILED.function(lambda x: 2 * x)
+    call = training.COMPILED.repeated(lambda: double(torch.ones(next(sizes), 3)), 1)
+    call()
+    call()
+    with pytest.raises(RuntimeError, match="recompile"):
+        call()
+
+
 def test_a_peer_must_have_all_of_our_weights():
     torch = pytest.importorskip("torch")
     from benchmarks.peers import weights
@@ -93,13 +190,12 @@ def test_a_peer_must_have_all_of_our_weights():
 def test_both_read_all_images_of_a_crowd_alike(tmp_path):
     pytest.importorskip("torch")
     from benchmarks import streaming
+    from benchmarks.peers import reading
 
     case = {"images": 12, "size": 32, "chunk": 6}
     streaming.crowd.prepare(tmp_path, 12, 32)
     ours = {image.tobytes() for chunk in streaming._ours(case, str(tmp_path)) for image in np.asarray(chunk)}
-    assert ours == {
-        image.numpy().tobytes() for image in map(streaming.Files(str(tmp_path), case).__getitem__, range(12))
-    }
+    assert ours == {image.numpy().tobytes() for image in map(reading.Files(str(tmp_path), case).__getitem__, range(12))}
     assert len(ours) == 12
 
 

@@ -1,67 +1,96 @@
-"""How a peer runs: on which device, compiled or not, in which precision."""
+"""How a peer runs: on which device, compiled or not, in which precision. JAX has no part in it."""
 
+import dataclasses
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
-import jax
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+Call = Callable[[], None]
+
 
 @dataclass(frozen=True)
 class Mode:
-    """A way to run PyTorch: eagerly in fp32, or compiled, with bf16 autocast and channels last."""
+    """A way to run PyTorch on a device: eagerly in fp32, or compiled, with bf16 autocast and channels last."""
 
     name: str
-    compiled: bool
+    compiled: bool = False
+    device: str = "cpu"
 
     def place(self, module: nn.Module) -> nn.Module:
         """Return the module where and how this mode wants it."""
-        module = module.to(device())
+        module = module.to(self.device)
         return module.to(memory_format=torch.channels_last) if self.compiled else module
 
     def function(self, function: Callable) -> Callable:
-        """Return the function compiled, where this mode compiles."""
-        return torch.compile(function) if self.compiled else function
+        """Return the function compiled as a whole, where this mode compiles."""
+        return torch.compile(function, fullgraph=True, dynamic=False) if self.compiled else function
 
     def precision(self) -> torch.autocast:
-        """Return the context in which losses are computed."""
-        return torch.autocast(device(), dtype=torch.bfloat16, enabled=self.compiled)
+        """Return the context in which losses are computed; it belongs around a compiled function, not into it."""
+        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.compiled)
 
     def optimiser(self, module: nn.Module, rate: float, beta1: float, decay: float) -> torch.optim.Adam:
         """Return Adam with L2 weight decay, in its fastest form for the mode."""
         options = {"fused": True} if self.compiled else {}
         return torch.optim.Adam(module.parameters(), rate, (beta1, 0.999), weight_decay=decay, **options)
 
+    def repeated(self, step: Callable[[], Any], number: int) -> Call:
+        """Return a call that takes `number` steps and waits for the device.
 
-EAGER = Mode("PyTorch eager fp32", compiled=False)
+        Its first call may compile; a later one raises `RuntimeError` where something would have to be compiled anew.
+        """
+        warm = False
+
+        def call() -> None:
+            nonlocal warm
+            with torch.compiler.set_stance("fail_on_recompile") if self.compiled and warm else nullcontext():
+                for _ in range(number):
+                    step()
+            finish(self.device)
+            warm = True
+
+        return call
+
+
+EAGER = Mode("PyTorch eager fp32")
 COMPILED = Mode("PyTorch compiled bf16", compiled=True)
 
 
-def modes() -> list[Mode]:
-    """Return the modes to measure against: on a GPU both, on a CPU the eager one."""
-    return [EAGER, COMPILED] if device() == "cuda" else [EAGER]
+def modes(backend: str) -> list[Mode]:
+    """Return the modes to measure against where JAX has this backend: on a GPU both, on a CPU the eager one."""
+    if device(backend) == "cpu":
+        return [EAGER]
+    return [dataclasses.replace(mode, device="cuda") for mode in (EAGER, COMPILED)]
 
 
-def device() -> str:
-    """Return PyTorch's name of the device that JAX uses; raise `RuntimeError` where PyTorch cannot use it."""
-    if jax.default_backend() == "cpu":
+def device(backend: str) -> str:
+    """Return PyTorch's name of the device that JAX uses; raise `RuntimeError` where PyTorch cannot use it.
+
+    On a GPU PyTorch is told to choose its quickest convolutions, and to round products to TF32 as XLA does.
+    """
+    if backend == "cpu":
         return "cpu"
     if not torch.cuda.is_available():
         raise RuntimeError("JAX runs on a GPU that PyTorch does not see: install PyTorch with CUDA")
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
     return "cuda"
 
 
-def finish() -> None:
+def finish(device: str) -> None:
     """Wait for the device."""
-    if device() == "cuda":
+    if device == "cuda":
         torch.cuda.synchronize()
 
 
-def stored(images: np.ndarray) -> Tensor:
+def stored(images: np.ndarray, device: str) -> Tensor:
     """Return uint8 images `n h w 1` as PyTorch stores them, `n 1 h w`, on the device."""
-    return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(device())
+    return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(device)
 
 
 def to_network(images: Tensor) -> Tensor:
