@@ -11,8 +11,8 @@ import pydicom
 from jaxtyping import Bool
 from pydicom.sr.codedict import codes
 
-from cxr_jax.provenance import commit
-from tfds_builders.radiograph_files import Radiograph
+from cxr_jax import provenance
+from tfds_builders.radiograph_files import HEAD, Radiograph, is_dicom
 
 if TYPE_CHECKING:
     import highdicom
@@ -54,8 +54,10 @@ def encode(mask: Bool[np.ndarray, "h w"], organ: str, radiograph: Radiograph, pa
 
 def _source(path: Path) -> pydicom.Dataset:
     """Return what a segmentation repeats of its radiograph, as UTF-8; what may be empty is there, filled or not."""
+    with path.open("rb") as file:
+        unmarked = is_dicom(path.name, file.read(HEAD))
     try:
-        source = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(COPIED))
+        source = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(COPIED), force=unmarked)
     except pydicom.errors.InvalidDicomError as error:
         raise ValueError("expected a DICOM file, which a segmentation refers to; this is none") from error
     if missing := [name for name in REQUIRED if not source.get(name)]:
@@ -73,8 +75,9 @@ def _segmentation(
 ) -> "highdicom.seg.Segmentation":
     import highdicom  # takes a second, and may not be there
 
-    version = commit()
-    model = f"weights {weights}, code {version[:12]}"  # at most 64 letters
+    version = provenance.here()["commit"]
+    head, *marks = version.split("-")  # -dirty
+    model = f"weights {weights}, code {'-'.join([head[:12], *marks])}"  # at most 64 letters
     algorithm = highdicom.AlgorithmIdentificationSequence(NAME, codes.DCM.ArtificialIntelligence, model)
     segment = highdicom.seg.SegmentDescription(
         1, organ, codes.SCT.AnatomicalStructure, TYPES[organ], "AUTOMATIC", algorithm

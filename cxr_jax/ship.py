@@ -65,6 +65,7 @@ def _row(path: Path, model: Predictor, images: Radiographs, shape: plausibility.
     return {
         "file": path.name,
         "bytes": path.stat().st_size,
+        "weights": model.fingerprint,
         "organ": model.experiment.task,
         "dataset": images.name,
         "images": len(images),

@@ -7,7 +7,7 @@ are, with disease that the source does not show, in another frame. The rows go t
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,10 @@ from cxr_jax import datasets, evaluation, inference, platform, results
 from cxr_jax.data import radiographs
 from cxr_jax.data.augmentation import resample
 from cxr_jax.data.radiographs import Radiographs
-from cxr_jax.report.strange import FILE
+from cxr_jax.report.strange import FILE, setting
 
 Image = Float[np.ndarray, "s s"]  # in [0, 1], bones bright
 Mask = Bool[np.ndarray, "s s"]
-IDENTITY = ("model", "seed", "kind")  # of a row
 EDGE = 1 / 64  # how far the edge of a whitening reaches, as share of the side
 
 
@@ -113,7 +112,7 @@ def measure(name: str, workdir: Path, data_dir: str | None, manual_dir: str | No
 
 
 def main() -> None:
-    """Measure the models that are named, and put their rows in place of older ones of the same models."""
+    """Measure the models that are named, and put their rows in place of older ones of the same setting and seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", metavar="NAME=WORKDIR", action="append", required=True)
     parser.add_argument("--data_dir", default=os.environ.get("TFDS_DATA_DIR"))
@@ -130,8 +129,8 @@ def main() -> None:
         results.write_json(path, [kept[key] for key in sorted(kept)])
 
 
-def _key(row: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(str(row[name]) for name in IDENTITY)
+def _key(row: dict[str, Any]) -> tuple[Hashable, ...]:
+    return *setting(row).values(), row["seed"], row["kind"]
 
 
 if __name__ == "__main__":

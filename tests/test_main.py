@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cxr_jax import checkpoints
 from tests import hospitals
 
 ROOT = Path(__file__).parent.parent
@@ -87,39 +88,52 @@ def test_phantom_transfer_mends_what_the_other_scanner_breaks(tmp_path, tfds_dir
 
 
 SAVES_EACH_EPOCH = """
-import runpy
-from cxr_jax import training
+import runpy, time
+from cxr_jax import journal, training
 training.CHECKPOINT_EVERY = 0.0
+write = journal.Journal.scalars
+def late(*told):
+    time.sleep(1.0)  # the epoch before is saved by then
+    write(*told)
+journal.Journal.scalars = late
 runpy.run_path("main.py", run_name="__main__")
 """
+
+
+def kill_after(epochs: int, stage: Path, command: list[str], environment: dict[str, str]) -> None:
+    """Start a command, and kill it as soon as a stage has logged so many epochs."""
+    log, deadline = stage / "scalars.jsonl", time.monotonic() + 300
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not log.exists() or log.read_text().count("\n") < epochs:
+            assert process.poll() is None, f"expected a run that logs {epochs} epochs in {log}, found its end"
+            assert time.monotonic() < deadline, f"expected {epochs} epochs in {log} within 300 s, found fewer"
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
 
 
 @pytest.mark.slow
 def test_a_killed_process_continues_and_ends_as_if_it_had_not_been(tmp_path, tfds_dir):
     small = ["--config=configs/transfer.py:phantom", "--config.image_size=32", "--config.segmenter.depth=2"]
-    small += ["--config.pretraining.epochs=3", "--config.transfer.warmup_epochs=2", "--config.transfer.epochs=3"]
+    small += ["--config.pretraining.epochs=3", "--config.transfer.warmup_epochs=3", "--config.transfer.epochs=3"]
     small += [f"--data_dir={tfds_dir}"]
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
     whole = run(*small, f"--workdir={tmp_path / 'whole'}", **cache)
     assert whole.returncode == 0, whole.stderr
-    for after in (8, 16, 24):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SAVES_EACH_EPOCH, *small, f"--workdir={tmp_path / 'parts'}"],
-            cwd=ROOT,
-            env=os.environ | cache,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(after)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    stages = [tmp_path / "parts" / name for name in ("pretraining", "warmup", "transfer")]
+    for stage in stages:
+        command = [sys.executable, "-c", SAVES_EACH_EPOCH, *small, f"--workdir={tmp_path / 'parts'}"]
+        kill_after(2, stage, command, os.environ | cache)
+        assert 0 < max(checkpoints.saved_epochs(stage / "checkpoints"), default=0) < 3
     parts = run(*small, f"--workdir={tmp_path / 'parts'}", **cache)
     assert parts.returncode == 0, parts.stderr
     ends = [text.partition("phantom/a -> ")[2].splitlines()[:-1] for text in (parts.stdout, whole.stdout)]
     assert ends[0] == ends[1] != []  # what the first prints of preparing its data stands in front
-    for stage in ("pretraining", "warmup", "transfer"):
-        log = f"{stage}/scalars.jsonl"
-        assert (tmp_path / "parts" / log).read_text() == (tmp_path / "whole" / log).read_text()
+    for stage in stages:
+        log = f"{stage.name}/scalars.jsonl"
+        assert (stage / "scalars.jsonl").read_text() == (tmp_path / "whole" / log).read_text()
 
 
 @pytest.mark.slow

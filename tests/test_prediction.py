@@ -30,6 +30,7 @@ from cxr_jax import (
     mask_files,
     prediction,
     prediction_table,
+    provenance,
     reading,
     runs,
 )
@@ -120,11 +121,13 @@ def test_nothing_is_overwritten_unless_told_and_the_output_is_not_read(models, f
 def test_a_bad_file_is_named_and_skipped(models, folder, tmp_path):
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     Image.fromarray(np.full((50, 60), 7, np.uint8)).save(folder / "blank.png")
+    (folder / "lateral.dcm").write_bytes(dicom(ViewPosition="LL"))
     output = tmp_path / "out"
-    assert prediction.predict([models["lungs"]], folder, output) == 2
+    assert prediction.predict([models["lungs"]], folder, output) == 3
     rows = table(output)
     assert rows["blank.png"]["status"] == "blank.png: expected a radiograph, found 60x50 pixels of 7 to 7"
     assert "not a readable radiograph" in rows["broken.png"]["status"]
+    assert "expected a frontal view, found a lateral one (ViewPosition LL)" in rows["lateral.dcm"]["status"]
     assert [row["status"] for row in rows.values()].count("ok") == 3
 
 
@@ -198,6 +201,26 @@ def test_dicom_segmentations_repeat_whose_and_of_which_trial_a_radiograph_is(tmp
     }
     found = segmentation(tmp_path / "a", **told)
     assert {name: found.get(name) for name in told} == told
+
+
+@pytest.mark.parametrize(
+    ("commit", "told"),
+    [("0123456789" * 4, "012345678901"), ("0123456789" * 4 + "-dirty", "012345678901-dirty"), ("unknown", "unknown")],
+)
+def test_dicom_segmentations_tell_by_what_code_they_were_made(tmp_path, monkeypatch, commit, told):
+    monkeypatch.setattr(provenance, "here", lambda: {"commit": commit})
+    monkeypatch.setattr(provenance, "commit", lambda: pytest.fail("it may change while masks are written"))
+    found = segmentation(tmp_path / "a")
+    (algorithm,) = found.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+    assert algorithm.AlgorithmVersion == f"weights 0, code {told}"
+    assert found.SoftwareVersions == commit
+
+
+def test_dicom_segmentations_are_also_of_files_without_their_mark(tmp_path, monkeypatch):
+    whole = dicom
+    monkeypatch.setattr(sys.modules[__name__], "dicom", lambda **tags: whole(**tags)[132:])
+    found = segmentation(tmp_path / "a.dcm", PatientID="A17")
+    assert found.PatientID == "A17"
 
 
 @pytest.mark.parametrize("modality", [None, ""])

@@ -8,10 +8,17 @@ import sys
 import warnings
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    RLELossless,
+)
 
 from cxr_jax import reading
 from cxr_jax.errors import UserError
@@ -141,6 +148,113 @@ def test_the_first_window_may_be_as_narrow_as_its_function_allows(tmp_path, tags
     np.testing.assert_array_equal(found[DEEP != 30000], np.where(DEEP > 30000, 65535, 0)[DEEP != 30000])
 
 
+GREYS = np.arange(4096, dtype=np.uint16).reshape(64, 64)  # of 12 bits
+
+
+def table(entries: np.ndarray, first: int = 0, bits: int = 8, sign: str = "US", kind: str = "<u2") -> pydicom.Dataset:
+    """Return a look-up table whose entries are words of 16 bits or, of the `kind` u1, packed bytes."""
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", sign, [len(entries) % 65536, first, bits])
+    item.add_new("LUTData", "OW", entries.astype(kind).tobytes())
+    return item
+
+
+@pytest.mark.parametrize(
+    ("entries", "about", "tags", "places"),
+    [
+        (np.arange(4096) // 16, {}, {}, GREYS),
+        (np.arange(4096) // 16, {"kind": "u1"}, {}, GREYS),
+        (np.arange(4096), {"bits": 12}, {}, GREYS),
+        (np.arange(1000) // 4, {"first": 500}, {}, np.clip(GREYS.astype(int) - 500, 0, 999)),
+        (np.arange(65536), {"bits": 16}, {}, GREYS),
+        (np.arange(4096), {"bits": 12}, {"RescaleSlope": 0.5, "RescaleIntercept": 7}, np.rint(GREYS / 2 + 7)),
+        *(
+            (np.arange(3000) // 12, said, {"RescaleSlope": 1, "RescaleIntercept": -1000}, np.clip(GREYS, 0, 2999))
+            for said in ({"first": -1000, "sign": "SS"}, {"first": 65536 - 1000})
+        ),
+    ],
+    ids=["8 bits", "packed", "12 bits", "a first", "65536 entries", "rescaled", "signed", "sign unsaid"],
+)
+def test_a_look_up_table_is_applied_to_all_greys(tmp_path, entries, about, tags, places):
+    found = read(tmp_path, dicom(GREYS, VOILUTSequence=[table(entries, **about)], **tags)).pixels
+    np.testing.assert_array_equal(found, entries[places.astype(int)])
+
+
+def test_a_table_of_the_modality_may_have_more_entries_than_the_pixels_have_greys(tmp_path):
+    content = dicom(RAMP, ModalityLUTSequence=[table(np.arange(300) * 3, first=-20, bits=16, sign="SS")])
+    np.testing.assert_array_equal(read(tmp_path, content).pixels, np.minimum(RAMP.astype(int) + 20, 299) * 3)
+
+
+def test_a_table_that_is_cut_off_is_refused(tmp_path):
+    short = table(np.arange(4096), bits=12)
+    short.LUTData = short.LUTData[:1000]
+    with pytest.raises(reading.ReadError, match="expected a look-up table of 4096 entries, found 500"):
+        read(tmp_path, dicom(GREYS, VOILUTSequence=[short]))
+
+
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": 30000, "WindowWidth": 20000}], ids=["", "window"])
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"RescaleSlope": "", "RescaleIntercept": ""},
+        {"RescaleSlope": "", "RescaleIntercept": 5},
+        {"RescaleSlope": 2},
+        {"RescaleSlope": [1, 2], "RescaleIntercept": 5},
+        {"RescaleSlope": "nan", "RescaleIntercept": 5},
+    ],
+)
+def test_a_rescaling_that_cannot_be_is_none(tmp_path, tags, window):
+    expected = read(tmp_path, dicom(**window)).pixels
+    np.testing.assert_array_equal(read(tmp_path, odd(**tags | window)).pixels, expected)
+
+
+def unmarked(syntax: str) -> bytes:
+    """Return a DICOM file as tags alone, without anything in front of them."""
+    dataset = pydicom.dcmread(io.BytesIO(dicom(PatientID="someone")))
+    buffer = io.BytesIO()
+    implicit = syntax == ImplicitVRLittleEndian
+    pydicom.dcmwrite(buffer, pydicom.Dataset(dataset), implicit_vr=implicit, little_endian=True)
+    return buffer.getvalue()
+
+
+UNMARKED = {
+    "implicit": unmarked(ImplicitVRLittleEndian),
+    "explicit": unmarked(ExplicitVRLittleEndian),
+    "deflated": deflated(dicom(PatientID="someone"))[132:],
+    "rle": dicom(syntax=RLELossless, PatientID="someone")[132:],
+}
+
+
+@pytest.mark.parametrize("content", UNMARKED.values(), ids=UNMARKED)
+def test_a_dicom_file_without_its_mark_is_known_by_its_name(tmp_path, content):
+    for name in ("a.dcm", "A.DICOM"):
+        np.testing.assert_array_equal(read(tmp_path, content, name).pixels, DEEP)
+        file = image_files.File(name, len(content), lambda: content)
+        assert radiograph_files.read_patient(file) == "someone"
+    with pytest.raises(reading.ReadError, match="cannot identify image file"):
+        read(tmp_path, content, "a")
+
+
+def test_a_name_does_not_make_a_dicom_file(tmp_path):
+    np.testing.assert_array_equal(read(tmp_path, picture(DEEP, "PNG"), "a.dcm").pixels, DEEP)
+    for content in (b"", b"no picture at all", UNMARKED["explicit"][:400]):
+        with pytest.raises(reading.ReadError, match=r"a\.dcm: not a readable radiograph"):
+            read(tmp_path, content, "a.dcm")
+
+
+@pytest.mark.parametrize("view", ["LL", "RL", "LATERAL", "lateral", "LEFT LAT", "XTABLE LATERAL"])
+def test_a_lateral_view_is_refused(tmp_path, view):
+    with pytest.raises(
+        reading.ReadError, match=rf"expected a frontal view, found a lateral one \(ViewPosition {view}\)"
+    ):
+        read(tmp_path, odd(ViewPosition=view))
+
+
+@pytest.mark.parametrize("view", [None, "", "PA", "AP", "AP LLD", "LATERAL DECUBITUS"])
+def test_a_frontal_view_is_read(tmp_path, view):
+    np.testing.assert_array_equal(read(tmp_path, odd(ViewPosition=view)).pixels, DEEP)
+
+
 def test_numbers_that_are_none_do_not_damage_a_file(tmp_path):
     content = dicom(PixelSpacing=["0.1", "0.2"], WindowCenter=30000, WindowWidth=20000)
     for value in (b"0.1\\0.2", b"30000", b"20000"):
@@ -235,7 +349,7 @@ def test_deflated_files_are_inflated_to_a_sane_size(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("content", [picture(RAMP, "PNG"), dicom()], ids=["png", "dicom"])
 def test_too_little_memory_is_no_fault_of_the_file(tmp_path, monkeypatch, content):
-    def devour(*arguments):
+    def devour(*arguments, **options):
         raise MemoryError
 
     path = tmp_path / "a"
@@ -275,6 +389,8 @@ SAMPLES = {
     "deflated": deflated(dicom()),
     "dicom": dicom(WindowCenter=30000, WindowWidth=20000),
     "rle": dicom(syntax=RLELossless),
+    "unmarked": UNMARKED["implicit"],
+    "table": dicom(GREYS, VOILUTSequence=[table(np.arange(4096) // 16)]),
     "jpeg2000": dicom(syntax=JPEG2000Lossless, encoded=picture(DEEP, "JPEG2000", irreversible=False, no_jp2=True)),
     "baseline": dicom(RAMP, JPEGBaseline8Bit, picture(RAMP, "JPEG")),
 }
@@ -283,7 +399,7 @@ SAMPLES = {
 def survive(tmp_path, rounds: int) -> None:
     """Read mutated files; each must be a radiograph of bounded size or be refused, in time and memory."""
     generator = np.random.default_rng(0)
-    path = tmp_path / "mutated"
+    path = tmp_path / "mutated.dcm"  # a name that makes one of what is not marked as DICOM
     with Isolated(seconds=20) as process:
         for _ in range(rounds):
             for content in SAMPLES.values():

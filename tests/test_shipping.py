@@ -130,6 +130,7 @@ def test_what_is_shipped_is_measured_as_it_lies_there(workdir, found, tmp_path, 
     assert all(0 <= row["jaccard"]["mean"] <= 100 and 0 <= row["plausible"] <= 32 for row in rows)
     assert all(0 < row["expected_jaccard"] < 100 for row in rows)
     assert rows[0]["trained"]["commit"]
+    assert {row["weights"] for row in rows} == {inference.restore(tmp_path / "lungs.npz").fingerprint}
 
 
 def test_a_segmenter_of_translated_images_is_not_shipped(workdir, tmp_path):
@@ -139,14 +140,15 @@ def test_a_segmenter_of_translated_images_is_not_shipped(workdir, tmp_path):
 
 def test_the_weights_that_ship_are_small_and_draw_masks_of_an_images_own_size():
     files = compact.shipped()
-    assert {row["file"] for row in json.loads((ROOT / "docs/results" / ship.FILE).read_text())} == {
-        path.name for path in files
-    }
+    rows = json.loads((ROOT / "docs/results" / ship.FILE).read_text())
+    assert {row["file"] for row in rows} == {path.name for path in files}
     assert sum(path.stat().st_size for path in compact.WEIGHTS.iterdir()) < 10e6
     image = np.random.default_rng(0).integers(0, 4096, (150, 130)).astype(np.uint16)
     for path in files:
         model = inference.restore(path)
         assert model.experiment.task == path.stem
+        told = {row["weights"] for row in rows if row["file"] == path.name}
+        assert told == {model.fingerprint}, "measure what ships anew: python -m cxr_jax.ship"
         assert model(image, tidy=True).shape == image.shape
 
 

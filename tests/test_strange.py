@@ -1,5 +1,7 @@
 """Images made strange: what changes, what does not, and what a model's masks of them are worth."""
 
+import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,6 +53,30 @@ def test_a_model_has_a_row_for_each_kind(tfds_dir, monkeypatch):
     assert table[0].startswith("| model | validation images of | seeds | as they are | effusion |")
     assert table[2].startswith(f"| bright | {plan.source} | 2 | {rows[0]['jaccard']['mean']:.2f} ± ")
     assert report_strange.markdown([]) == report_strange.NOTHING
+
+
+OTHERS = [{"source": "other"}, {"image_size": 256}, {"config": {"task": "heart", "fold": 0}}]
+OTHERS += [{"config": {"task": "lungs", "fold": 1}}]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=["source", "size", "organ", "fold"])
+def test_a_run_of_another_setting_leaves_rows_as_they_are(tmp_path, monkeypatch, other):
+    row = {"model": "m", "seed": 0, "kind": "flat", "source": "one", "image_size": 128}
+    row |= {"config": {"task": "lungs", "fold": 0}, "jaccard": {"mean": 90.0, "std": 1.0}}
+    changed = [row, row | other, row | {"jaccard": {"mean": 80.0, "std": 1.0}}]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["strange", *(f"--model=m={number}" for number in range(3))])
+    monkeypatch.setattr(strange.platform, "use_compilation_cache", lambda: None)
+    monkeypatch.setattr(strange, "measure", lambda name, workdir, *folders: [changed[int(str(workdir))]])
+    path = tmp_path / "docs/results" / report_strange.FILE
+    path.parent.mkdir(parents=True)
+    strange.main()
+    rows = json.loads(path.read_text())
+    assert sorted(rows, key=str) == sorted(changed[1:], key=str)
+    lines = report_strange.markdown(rows).splitlines()[2:]
+    assert len(set(lines)) == 2
+    assert {line.split("|")[-2].strip() for line in lines} == {"90.00 ± 1.00", "80.00 ± 1.00"}
+    assert {line.split("|")[-3].strip() for line in lines} == {"1"}
 
 
 def test_a_source_without_lungs_and_a_model_that_translates_are_refused(tfds_dir, monkeypatch, lungs):

@@ -1,28 +1,47 @@
 """The table of docs/method.md of models on images made strange, from the rows of `docs/results/strange.json`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import compress
 from statistics import mean
 from typing import Any
 
 from cxr_jax.report.rows import markdown_table, with_spread
 
 FILE = "strange.json"
+ALWAYS = ("model", "validation images of")  # columns
 NOTHING = "No results are there yet: `python -m cxr_jax.strange` adds them."
 
 
+def setting(row: Mapping[str, Any]) -> dict[str, Hashable]:
+    """Return what the rows of one line have in common, by its column: they differ in seed and kind alone."""
+    return {
+        "model": row["model"],
+        "validation images of": row["source"],
+        "organ": row["config"]["task"],
+        "side, px": row["image_size"],
+        "fold": row["config"]["fold"],
+    }
+
+
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table: a line for each model, its seeds' mean Jaccard and spread over images for each kind."""
+    """Return the table: a line for each setting, its seeds' mean Jaccard and spread over images for each kind.
+
+    Columns of organ, size and fold are there where rows differ in them.
+    """
     if not rows:
         return NOTHING
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     found = {}
     for row in rows:
-        found.setdefault((row["model"], row["source"]), {}).setdefault(row["kind"], []).append(row)
+        found.setdefault(tuple(setting(row).values()), {}).setdefault(row["kind"], []).append(row)
+    columns = dict(zip(setting(rows[0]), zip(*found, strict=True), strict=True))
+    shown = [name in ALWAYS or len(set(values)) > 1 for name, values in columns.items()]
     lines = []
-    for (model, source), cells in sorted(found.items()):
+    for values, cells in sorted(found.items()):
         seeds = str(max(map(len, cells.values())))
-        lines.append([model, source, seeds, *(_over_seeds(cells.get(kind, [])) for kind in kinds)])
-    return markdown_table(["model", "validation images of", "seeds", *kinds], lines)
+        told = map(str, compress(values, shown))
+        lines.append([*told, seeds, *(_over_seeds(cells.get(kind, [])) for kind in kinds)])
+    return markdown_table([*compress(columns, shown), "seeds", *kinds], lines)
 
 
 def _over_seeds(rows: Sequence[Mapping[str, Any]]) -> str:

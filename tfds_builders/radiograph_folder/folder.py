@@ -26,6 +26,7 @@ STRUCTURES = tuple(dict.fromkeys(name for organ, parts in ORGANS.items() for nam
 LEAST = 5  # images, or patients: one for each fold
 UNKNOWN = "unknown: "  # begins the name of a patient of whom an image alone is known
 SHOWN = 20  # faults in a message
+_READ: dict[File, str | None] = {}  # patients of DICOM files; a process reads each once, until it is written to
 REMEDY = "replace it, or take it out of the folder"
 
 LAYOUT = f"""\
@@ -183,17 +184,18 @@ def _dicom_patients(folder: Path, images: Mapping[str, File], faults: list[str])
 
     What is said of some images only is told in the log.
     """
-    files = {stem: file for stem, file in sorted(images.items()) if is_dicom(_start(folder / file.name))}
+    files = {stem: file for stem, file in sorted(images.items()) if is_dicom(file.name, _start(folder / file.name))}
     patients: dict[str, str] = {}
     with Isolated() as process:
         for stem, file in files.items():
             try:
-                patient = process.call(file.name, read_patient, file)
+                if file not in _READ:
+                    _READ[file] = process.call(file.name, read_patient, file)
             except DownloadError as error:
                 faults.append(str(error))
                 return None
-            if patient is not None:
-                patients[stem] = patient
+            if _READ[file] is not None:
+                patients[stem] = _READ[file]
     unknown = {stem: f"{UNKNOWN}{stem}" for stem in images if stem not in patients}
     if patients and unknown:
         logging.warning(

@@ -19,8 +19,13 @@ def test_without_a_table_dicom_files_say_whose_they_are(folder, caplog):
     for stem in STEMS:
         (folder / f"images/{stem}.png").unlink()
         (folder / f"images/{stem}.dcm").write_bytes(dicom(PatientID=f"id of {stem}"))
+    unmarked = folder / f"images/{STEMS[2]}.dcm"
+    unmarked.write_bytes(unmarked.read_bytes()[132:])
     assert folders.read(folder).patients == {stem: f"id of {stem}" for stem in STEMS}
     assert not caplog.text
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folders.Isolated, "call", lambda *_: pytest.fail("files that have not changed are read again"))
+        assert folders.read(folder).patients == {stem: f"id of {stem}" for stem in STEMS}
     (folder / f"images/{STEMS[0]}.dcm").write_bytes(dicom())
     (folder / f"images/{STEMS[1]}.dcm").unlink()
     hospitals.save(folder / f"images/{STEMS[1]}.png", hospitals.gradient())

@@ -187,11 +187,14 @@ def test_files_that_are_no_single_grey_picture(folder):
     save(folder / "images/r1.tif", gradient().astype(np.float32))
     save(folder / "images/r2.png", gradient())
     (folder / "images/r3.png").write_bytes(b"GIF89a")
+    (folder / "images/r4.png").unlink()
+    (folder / "images/r4.dcm").write_bytes(dicom(ViewPosition="LATERAL"))
     assert_refused(
         folder,
         "images/r0.tif: not a readable radiograph (expected one image, found several frames or pages)",
         "images/r1.tif: not a readable radiograph (its pixels are no whole numbers)",
         "images/r3.png: not a readable radiograph (cannot identify image file",
+        "images/r4.dcm: not a readable radiograph (expected a frontal view, found a lateral one (ViewPosition LATERAL)",
     )
 
 
