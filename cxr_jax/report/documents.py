@@ -14,9 +14,9 @@ README, DETAILS = "README.md", "docs/RESULTS.md"
 HIGHLIGHTS = (
     "best_small_seed0",
     "phantom_look_deep_fold1_seed0",
-    "small_augmented_seed0",
     "small_look_10_epochs_deep_negated_seed0",
     "small_look_seed0",
+    "small_seed0",
 )
 MARKERS = "<!-- {}: python -m cxr_jax.report -->", "<!-- end of {} -->"
 LATEX = "docs/table1.tex"
