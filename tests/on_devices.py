@@ -6,11 +6,13 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import optax
 
-from cxr_jax import devices, optimisers, plans, segmentation, transfer
+from cxr_jax import devices, optimisers, plans, platform, segmentation, transfer
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.datasets import Side
 from tests import tiny
@@ -35,12 +37,12 @@ def pretrain(workdir: Path, epochs: int, members: int) -> None:
 def transfer_all(workdir: Path, epochs: int, members: int) -> None:
     """Transfer as many segmenters, of different seeds, in both looks and with labels of half of the target's images.
 
-    An epoch is one iteration, of plain gradient descent: Adam makes full steps even of gradients that are nothing but
+    An epoch is two iterations, of plain gradient descent: Adam makes full steps even of gradients that are nothing but
     what sums are rounded by, and the game of translators and discriminators lets such differences grow tenfold a step.
     """
     optimisers.adam = lambda *_, **__: optax.sgd(RATE)
     experiments = [
-        tiny.experiment(seed=seed, label_frac=0.5, transfer__epochs=epochs, transfer__batch_size=32, **SIZES)
+        tiny.experiment(seed=seed, label_frac=0.5, transfer__epochs=epochs, transfer__batch_size=16, **SIZES)
         for seed in range(members)
     ]
     graph, trained = segmentation.pretrain([_pretraining(plan, workdir, 1) for plan in experiments])
@@ -54,13 +56,20 @@ def transfer_all(workdir: Path, epochs: int, members: int) -> None:
     transfers.transfer([warm.state for warm in transfers.warm_up()])
 
 
+def scanned(workdir: Path, epochs: int, members: int) -> None:
+    """Do the same by the program that a GPU runs: epochs that are one `lax.scan` with its state donated."""
+    platform.jax = SimpleNamespace(**vars(jax))
+    platform.jax.default_backend = lambda: "gpu"
+    transfer_all(workdir, epochs, members)
+
+
 def _pretraining(plan: plans.Experiment, workdir: Path, epochs: int) -> segmentation.Job:
     images = data()
     plan = replace(plan, pretraining=replace(plan.pretraining, epochs=epochs))
     return segmentation.Job(plan, images[np.arange(32)], images[np.arange(32, 40)], 24, workdir / str(plan.seed))
 
 
-STAGES = {"pretraining": pretrain, "transfer": transfer_all}
+STAGES = {"pretraining": pretrain, "transfer": transfer_all, "scanned": scanned}
 
 
 if __name__ == "__main__":

@@ -80,17 +80,18 @@ def test_eight_devices_train_as_one_does(alone, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_transfer_on_eight_devices_is_that_on_one(tmp_path):
-    one, eight = (train(tmp_path / str(count), 1, count, "transfer") for count in (1, 8))
-    for stage in ("warmup", "transfer"):
-        np.testing.assert_allclose(logs(one, stage), logs(eight, stage), rtol=1e-4)
-    after = [models(path, "transfer") for path in (one, eight)]
-    for model, other, start in zip(*after, models(one, "pretraining"), strict=True):
-        for part, moved in (("segmenter", 1e-5), ("translator", 2e-4)):
-            for leaf, other_leaf in zip(*map(jax.tree.leaves, (model[part], other[part])), strict=True):
-                np.testing.assert_allclose(leaf, other_leaf, rtol=0, atol=moved)
+@pytest.mark.parametrize(("count", "stage"), [(8, "transfer"), (1, "scanned")])
+def test_a_transfer_on_eight_devices_and_as_a_gpu_runs_it_is_that_on_one(tmp_path, count, stage):
+    one, other = train(tmp_path / "one", 1, 1, "transfer"), train(tmp_path / "other", 1, count, stage)
+    for name in ("warmup", "transfer"):
+        np.testing.assert_allclose(logs(one, name), logs(other, name), rtol=1e-4)
+    after = [models(path, "transfer") for path in (one, other)]
+    for model, likewise, start in zip(*after, models(one, "pretraining"), strict=True):
+        for part, tolerance in (("segmenter", 5e-5), ("translator", 1e-3)):
+            for leaf, other_leaf in zip(*map(jax.tree.leaves, (model[part], likewise[part])), strict=True):
+                np.testing.assert_allclose(leaf, other_leaf, rtol=0, atol=tolerance)
         moves = jax.tree.map(lambda leaf, before: np.abs(leaf - before).max(), model["segmenter"], start)
-        assert max(jax.tree.leaves(moves)) > 1e-4  # the supervised step did something
+        assert max(jax.tree.leaves(moves)) > 5e-4  # the supervised step did something
 
 
 @pytest.mark.slow
