@@ -114,14 +114,14 @@ def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
                 images = datum.sides()[1].images
                 polarity.require_alike(run.workdir, teacher.predict, images, datum.shape(), run.experiment)
             partly = replace(target, annotated=datum.known())[split.train]
+            # Beside labels batches are twice adaptation's, and there are as many of them.
+            epoch = 2 * datum.labelled_epoch if trusted else splits.training_share(len(target))
             jobs.append(
                 segmentation.Job(
                     run.experiment,
                     partly.with_masks() if trusted else datum.source[datum.source_split.train],
                     datum.target[datum.judges()] if trusted else target[split.validation],
-                    2 * datum.labelled_epoch
-                    if trusted
-                    else splits.training_share(len(target)),  # of adaptation's steps
+                    epoch,
                     run.workdir,
                     start=teacher.model["segmenter"] if run.experiment.method == "transfer" else teacher.model,
                     trusted=trusted,
