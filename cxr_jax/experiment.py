@@ -105,14 +105,14 @@ def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
     for run, datum in zip(runs, data, strict=True):
         if run.experiment.trains_itself:
             teacher = inference.restore(_untaught(run))
-            target, split = self_training.taught(
-                teacher.tidy, datum.target, datum.target_split, datum.known(), datum.shape()
-            )
-            self_training.record(run.workdir / "self_training", split, datum.known())
             trusted = run.experiment.label_frac > 0
             if run.experiment.method == "self_training" and not trusted:
                 images = datum.sides()[1].images
                 polarity.require_alike(run.workdir, teacher.predict, images, datum.shape(), run.experiment)
+            target, split = self_training.taught(
+                teacher.tidy, datum.target, datum.target_split, datum.known(), datum.shape()
+            )
+            self_training.record(run.workdir / "self_training", split, datum.known())
             partly = replace(target, annotated=datum.known())[split.train]
             # Beside labels batches are twice adaptation's, and there are as many of them.
             epoch = 2 * datum.labelled_epoch if trusted else splits.training_share(len(target))

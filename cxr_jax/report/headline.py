@@ -9,7 +9,8 @@ from cxr_jax.report.rows import Row, markdown_table, with_spread
 
 CASE = {"source": "jsrt", "target": "montgomery", "task": "lungs"}
 GRID = "augmented"  # the protocol whose methods stand side by side at every share
-RECIPE = {"protocol": "best", "method": "self_training"}  # configs/best.py without a translator
+RECIPE = "best"  # the protocol of configs/best.py, which has several seeds
+OF_RECIPE = ("fine_tuning", "self_training")  # without a translator
 SHOWN = ("fine_tuning", "transfer")  # of the grid
 NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table2 WORKDIR` adds those of a finished run."
 
@@ -22,7 +23,8 @@ def markdown(grid: Sequence[Row], parts: Sequence[Row]) -> str:
         return NOTHING
     (*_, protocol, size, seed, _), ours = max(settings.items(), key=lambda item: sum(map(len, item[1].values())))
     columns = {name: cells.PAPERS if name == "transfer" else cells.METHODS[name] for name in SHOWN}
-    recipe = _recipe([row for row in (*parts, *grid) if row["image_size"] == size])
+    rows = [row for row in (*parts, *grid) if row["image_size"] == size]
+    recipe = [_recipe(rows, method) for method in OF_RECIPE]
     lines = []
     for share, published in TABLE2.items():
         of_share = ours.get(share, {})
@@ -34,14 +36,14 @@ def markdown(grid: Sequence[Row], parts: Sequence[Row]) -> str:
                 with_spread(*published["transfer"]),
                 f"{with_spread(*published[best])}, {cells.METHODS[best]}",
                 *(_score(of_share.get(column)) for column in columns.values()),
-                _over_seeds(recipe.get(share, [])),
+                *(_over_seeds(seeds.get(share, [])) for seeds in recipe),
             ]
         )
     return markdown_table(
         [
             *("labels", "images", "paper, 256 px: transfer", "paper, 256 px: its best method"),
             *(f"ours, {protocol}, {size} px, seed {seed}: {cells.METHODS[name]}" for name in columns),
-            f"ours, {RECIPE['protocol']}, {size} px: {cells.METHODS[RECIPE['method']]}",
+            *(f"ours, {RECIPE}, {size} px: {cells.METHODS[name]}" for name in OF_RECIPE),
         ],
         lines,
     )
@@ -51,11 +53,11 @@ def _has(row: Row, fields: Mapping[str, str]) -> bool:
     return all(row[name] == value for name, value in fields.items())
 
 
-def _recipe(rows: Sequence[Row]) -> dict[float, list[Row]]:
-    """Return the rows of the recipe by share of labels, one a seed."""
+def _recipe(rows: Sequence[Row], method: str) -> dict[float, list[Row]]:
+    """Return the rows of a method of the recipe by share of labels, one a seed."""
     found = {}
     for row in rows:
-        if _has(row, RECIPE):
+        if _has(row, {"protocol": RECIPE, "method": method}):
             found.setdefault(row["label_frac"], {})[row["seed"]] = row
     return {share: list(seeds.values()) for share, seeds in found.items()}
 
