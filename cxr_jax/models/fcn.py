@@ -7,7 +7,8 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from cxr_jax.models import vgg
-from cxr_jax.models.layers import KAIMING, ConvByProduct, check_size, check_width, dropout, dropout_keys, max_pool
+from cxr_jax.models.convolution import ConvByProduct
+from cxr_jax.models.layers import KAIMING, check_size, check_width, dropout, dropout_keys, max_pool
 
 Scores = Float[Array, "b _ _ 1"]
 RATE = 0.5

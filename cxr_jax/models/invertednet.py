@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from cxr_jax.models.layers import KAIMING, Image, check_size, check_width, dropout_keys, identity, max_pool
+from cxr_jax.models.convolution import same_conv
+from cxr_jax.models.layers import Image, check_size, check_width, dropout_keys, identity, max_pool
 
 RATE = 0.25
 
@@ -39,9 +40,8 @@ class DoubleConv(nnx.Module):
 
     def __init__(self, channels_in: int, channels_out: int, *, rngs: nnx.Rngs):
         """Make the block."""
-        self.convs = nnx.List(
-            [nnx.Conv(i, channels_out, (3, 3), kernel_init=KAIMING, rngs=rngs) for i in (channels_in, channels_out)]
-        )
+        channels = (channels_in, channels_out)
+        self.convs = nnx.List([same_conv(number, channels_out, 3, rngs=rngs) for number in channels])
 
     def __call__(self, x: Image, key: PRNGKeyArray | None) -> Image:
         """Apply the block; the size stays. Without a key nothing is dropped."""

@@ -132,29 +132,6 @@ class ResidualBlock(nnx.Module):
         return x + self.second(self.first(x))
 
 
-class ConvByProduct(nnx.Conv):
-    """A convolution that keeps the size, as one matrix product: for large kernels on small images, which are slow.
-
-    Every pixel is given its neighbourhood, so this takes as many times the memory as the kernel has positions.
-    """
-
-    def __init__(self, channels_in: int, channels_out: int, side: int, *, kernel_init: nnx.Initializer, rngs: nnx.Rngs):
-        """Make the layer; `side`, the kernel's, is odd."""
-        super().__init__(channels_in, channels_out, (side, side), kernel_init=kernel_init, rngs=rngs)
-
-    def __call__(self, x: Image) -> Image:
-        """Convolve `x`; what is beyond the border counts as 0."""
-        _, h, w, _ = x.shape
-        reach = [(side // 2, side // 2) for side in self.kernel_size]
-        padded = jnp.pad(x, ((0, 0), *reach, (0, 0)))
-        shifted = [padded[:, i : i + h, j : j + w] for i, j in np.ndindex(*self.kernel_size)]
-        patches, kernel, bias = (
-            part.astype(self.dtype or x.dtype)
-            for part in (jnp.concatenate(shifted, axis=-1), self.kernel[...], self.bias[...])
-        )
-        return patches @ kernel.reshape(-1, kernel.shape[-1]) + bias
-
-
 class UpConv(nnx.Module):
     """2x2 transposed convolution with stride 2, as a matrix product and a reshape (fast on every backend)."""
 

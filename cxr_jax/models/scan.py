@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from cxr_jax.models.layers import KAIMING, Image, UpConv, check_size, check_width, identity, max_pool
+from cxr_jax.models.convolution import same_conv
+from cxr_jax.models.layers import Image, UpConv, check_size, check_width, identity, max_pool
 from cxr_jax.models.normalisation import BatchNorm
 
 RATES = ((1, 1), (1, 1, 1), (1, 1), (1, 2, 4))  # of the blocks of each stage; a pooling between two stages
@@ -39,14 +40,11 @@ class ResidualBlock(nnx.Module):
 
     def __init__(self, channels_in: int, channels_out: int, rate: int = 1, *, rngs: nnx.Rngs):
         """Make the block; kernels reach `rate` pixels, and x is projected where the channels differ."""
-
-        def conv(channels: int, side: int) -> nnx.Conv:
-            options = {"kernel_dilation": rate, "use_bias": False, "kernel_init": KAIMING}
-            return nnx.Conv(channels, channels_out, (side, side), **options, rngs=rngs)
-
-        self.norms = nnx.List([NormRelu(channels, rngs=rngs) for channels in (channels_in, channels_out)])
-        self.convs = nnx.List([conv(channels, 3) for channels in (channels_in, channels_out)])
-        self.shortcut = identity if channels_in == channels_out else conv(channels_in, 1)
+        channels = (channels_in, channels_out)
+        options = {"kernel_dilation": rate, "use_bias": False, "rngs": rngs}
+        self.norms = nnx.List([NormRelu(number, rngs=rngs) for number in channels])
+        self.convs = nnx.List([same_conv(number, channels_out, 3, **options) for number in channels])
+        self.shortcut = identity if channels_in == channels_out else same_conv(channels_in, channels_out, 1, **options)
 
     def __call__(self, x: Image, *, train: bool) -> Image:
         """Apply the block; the size stays."""
@@ -62,7 +60,7 @@ class Trunk(nnx.Module):
     def __init__(self, channels_in: int, width: int, *, rngs: nnx.Rngs):
         """Make the layers."""
         check_width(width)
-        self.stem = nnx.Conv(channels_in, width, (7, 7), use_bias=False, kernel_init=KAIMING, rngs=rngs)
+        self.stem = same_conv(channels_in, width, 7, use_bias=False, rngs=rngs)
         self.stages = nnx.List()
         channels = width
         for level, rates in enumerate(RATES):

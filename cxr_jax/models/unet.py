@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from cxr_jax.models.layers import KAIMING, Image, UpConv, check_size, check_width, max_pool
+from cxr_jax.models.convolution import same_conv
+from cxr_jax.models.layers import Image, UpConv, check_size, check_width, max_pool
 from cxr_jax.models.normalisation import GroupNorm
 
 GROUPS = 8
@@ -16,15 +17,9 @@ class DoubleConv(nnx.Module):
 
     def __init__(self, channels_in: int, channels_out: int, *, rngs: nnx.Rngs):
         """Make the block."""
-
-        def conv(channels: int) -> nnx.Conv:
-            return nnx.Conv(channels, channels_out, (3, 3), kernel_init=KAIMING, rngs=rngs)
-
-        def norm() -> GroupNorm:
-            return GroupNorm(channels_out, num_groups=GROUPS, rngs=rngs)
-
-        self.convs = nnx.List([conv(channels_in), conv(channels_out)])
-        self.norms = nnx.List([norm(), norm()])
+        channels = (channels_in, channels_out)
+        self.convs = nnx.List([same_conv(number, channels_out, 3, rngs=rngs) for number in channels])
+        self.norms = nnx.List([GroupNorm(channels_out, num_groups=GROUPS, rngs=rngs) for _ in channels])
 
     def __call__(self, x: Image) -> Image:
         """Apply the block; the size stays."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from cxr_jax.models.layers import KAIMING, Image
+from cxr_jax.models.convolution import same_conv
+from cxr_jax.models.layers import Image
 from cxr_jax.models.normalisation import BatchNorm
 
 LAYOUT = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # stages: multiple of the first one's width, convolutions
@@ -17,7 +18,7 @@ class ConvNorm(nnx.Module):
 
     def __init__(self, channels_in: int, channels_out: int, *, batch_norm: bool = True, rngs: nnx.Rngs):
         """Make the layer; without batch norm the convolution has a bias."""
-        self.conv = nnx.Conv(channels_in, channels_out, (3, 3), use_bias=not batch_norm, kernel_init=KAIMING, rngs=rngs)
+        self.conv = same_conv(channels_in, channels_out, 3, use_bias=not batch_norm, rngs=rngs)
         self.norm = BatchNorm(channels_out, rngs=rngs) if batch_norm else None
 
     def __call__(self, x: Image, *, train: bool) -> Image:

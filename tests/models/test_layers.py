@@ -159,14 +159,3 @@ def test_kaiming_initialisation_keeps_the_scale_of_relu_layers():
     block = layers.PaddedConv(64, 64, 3, padding=1, rngs=nnx.Rngs(0))
     deviation = float(jnp.std(block.conv.kernel[...]))
     assert deviation == pytest.approx(np.sqrt(2 / (64 * 9)), rel=0.05)
-
-
-@pytest.mark.parametrize("side", [3, 7])
-def test_a_convolution_by_product_is_the_convolution(side):
-    ours = layers.ConvByProduct(4, 6, side, kernel_init=layers.KAIMING, rngs=nnx.Rngs(0))
-    theirs = nnx.Conv(4, 6, (side, side), kernel_init=layers.KAIMING, rngs=nnx.Rngs(0))
-    ours.bias[...] = theirs.bias[...] = jnp.arange(6.0)
-    x = jnp.asarray(images(2, 5, 8, 4))
-    np.testing.assert_allclose(ours(x), theirs(x), atol=2e-5)
-    gradients = [jax.grad(lambda x, layer=layer: (layer(x) ** 2).sum())(x) for layer in (ours, theirs)]
-    np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-3)
