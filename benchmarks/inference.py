@@ -11,7 +11,8 @@ from absl import app
 
 from benchmarks import images, measure, networks
 from benchmarks.transfer_case import TransferCase
-from cxr_jax import evaluation, segmentation
+from cxr_jax import evaluation
+from cxr_jax.networks import predictor, probability
 from cxr_jax.views import Views
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def main(_: list[str]) -> None:
 def ours(case: TransferCase, translated: bool, stored: np.ndarray) -> Callable[[], None]:
     """Return a call that makes masks of all images, as `cxr_jax.inference` does."""
     graphs, _ = case.networks
-    predict = Views(graphs, "a").segment_target if translated else segmentation.predictor(graphs.segmenter)
+    predict = Views(graphs, "a").segment_target if translated else predictor(graphs.segmenter)
     predict = partial(predict, _variables(case, translated))
     return lambda: jax.block_until_ready(evaluation.in_batches(predict, stored, size=case.batch))
 
@@ -49,9 +50,9 @@ def peer(case: TransferCase, translated: bool, mode: "Mode", stored: np.ndarray)
 
     graphs, _ = case.networks
     theirs, few = case.peer_networks(mode), stored[: case.batch]
-    probability = Views(graphs, "a").target_probability if translated else segmentation.probability(graphs.segmenter)
+    soften = Views(graphs, "a").target_probability if translated else probability(graphs.segmenter)
     np.testing.assert_allclose(
-        probability(_variables(case, translated), few),
+        soften(_variables(case, translated), few),
         inference.probabilities(theirs, few, translated, mode.device),
         atol=TOLERANCE[case.precision],
         err_msg="other probabilities",

@@ -51,7 +51,7 @@ def report(benchmark: str, case: Any, values: Mapping[str, float], divisor: floa
     """
     shape = dataclasses.asdict(case) if dataclasses.is_dataclass(case) else dict(case)
     path = Path(RESULTS.value)
-    rows = json.loads(path.read_text()) if path.exists() else []
+    rows = files.read_json(path, [])
     kept = {_key(row): row for row in rows}
     about = {"device": device(), "command": command(), "commit": provenance.commit(), "versions": versions()}
     print(f"{benchmark}, {', '.join(f'{name} {value}' for name, value in shape.items())}; {about['device']}")
@@ -60,7 +60,7 @@ def report(benchmark: str, case: Any, values: Mapping[str, float], divisor: floa
         row = {"benchmark": benchmark, "shape": shape, **found, "ratio": values[peer] / values["ours"], **about}
         kept[_key(row)] = row
         print(f"  ours {row[f'ours_{unit}']:.1f} {unit}, {peer} {row[f'peer_{unit}']:.1f} {unit}: {row['ratio']:.2f}")
-    files.write(path, json.dumps([kept[key] for key in sorted(kept)], indent=1) + "\n")
+    files.write_json(path, [kept[key] for key in sorted(kept)])
 
 
 def device() -> str:

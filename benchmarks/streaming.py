@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import crowd, measure, processes
-from cxr_jax.data.radiographs import Look
+from cxr_jax.data.look import Look
 from cxr_jax.data.stream import THREADS, Chunks, Records, Stream
 
 IMAGES = flags.DEFINE_integer("images", 20_000, "How many images there are, and are read.")

@@ -16,8 +16,9 @@ from ml_collections import ConfigDict
 
 from benchmarks import images
 from configs import transfer as config_file
-from cxr_jax import config, iteration, plans, platform, segmentation, steps
+from cxr_jax import config, iteration, plans, platform, steps
 from cxr_jax.data import sampling
+from cxr_jax.networks import build_segmenter, build_transfer
 
 if TYPE_CHECKING:
     from benchmarks.peers.steps import Networks
@@ -59,8 +60,8 @@ class TransferCase:
     def networks(self) -> tuple[steps.Graphs, dict[str, Any]]:
         """Return the graphs, and all parameters by the names that a state has for them."""
         key = jax.random.key(0)
-        segmenter, variables = segmentation.build(self.experiment, key)
-        graphs, parameters = iteration.build(self.experiment, segmenter, key)
+        segmenter, variables = build_segmenter(self.experiment, key)
+        graphs, parameters = build_transfer(self.experiment, segmenter, key)
         return graphs, {**parameters, "segmenter": variables}
 
     def ours(self, number: int, members: int = 1) -> Call:

@@ -6,7 +6,6 @@ fewer epochs and two folds; `:phantom` takes two minutes on procedural radiograp
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
 from configs import segmentation
 
@@ -27,17 +26,11 @@ def get_config(preset: str = "paper") -> ConfigDict:
     """Return the config of a preset."""
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}")
-    base = segmentation.get_config("phantom" if preset == "phantom" else "")
-    config = ConfigDict()
+    config = segmentation.get_config("phantom" if preset == "phantom" else "")
+    del config.segmenter, config.task, config.fold, config.seed  # a table has many
+    del config.target, config.target_dir, config.target_in_memory, config.label_frac  # and no target
     config.method = "table1"
     config.protocol = "best" if "best" in preset else "paper"
-    config.source = base.source
-    config.source_dir = placeholder(str)  # of a source "radiograph_folder"
-    config.image_size = base.image_size
-    config.precision = base.precision
-    config.trim = base.trim
-    config.negated = base.negated
-    config.tones = base.tones
     config.segmenters = {
         "unet": {"width": 64},
         "segnet": {"width": 64},
@@ -51,8 +44,6 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.tasks = ("lungs", "heart", "clavicles")
     config.folds = (0, 1, 2, 3, 4)
     config.seeds = (0,)
-    config.augmentation = base.augmentation
-    config.pretraining = base.pretraining
     if "best" in preset:
         config.augmentation = AUGMENTATION
         config.pretraining.update(learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", average=0.99)

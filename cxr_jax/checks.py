@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cxr_jax.data.augmentation import Augmentation
-from cxr_jax.data.radiographs import DATASETS, FOLDER, TASKS, TONES
+from cxr_jax.data.look import TONES
+from cxr_jax.data.radiographs import DATASETS, FOLDER, TASKS
 from cxr_jax.data.splits import FOLDS
 from cxr_jax.models import CRITICS, DISCRIMINATORS, PRECISIONS, SEGMENTERS, TRANSLATORS, initialise
 from cxr_jax.plans import Convergence, Experiment, SegmenterTraining, Transfer, network_sizes
@@ -74,8 +75,13 @@ def check_values(experiment: Experiment) -> None:
         least = int(experiment.method == "self_training")  # none leave the stage out of a transfer
         _check_training("config.self_training", experiment.self_training, least_epochs=least)
         within("config.self_training.batch_size", experiment.self_training.batch_size, 2, math.inf)  # half has labels
-    if experiment.method == "from_scratch" and experiment.label_frac == 0:
-        raise ConfigError("config.label_frac must be above 0 for method 'from_scratch', which learns from labels alone")
+    if experiment.method == "from_scratch":
+        _check_from_scratch(experiment)
+    if experiment.method == "segmentation" and experiment.label_frac > 0:
+        raise ConfigError(
+            f"config.label_frac is {experiment.label_frac}; method 'segmentation' learns from all labels of the source "
+            "and none of the target: expected 0.0"
+        )
     if experiment.method == "transfer":
         _check_transfer(experiment.transfer, experiment.translator.get("name"))
         if experiment.self_training is not None and experiment.self_training.epochs:
@@ -107,6 +113,13 @@ def _check_folder(side: str, name: str | None, folder: str | None) -> None:
         )
     if name != FOLDER and folder is not None:
         raise ConfigError(f"config.{side}_dir is {folder!r}; with it config.{side} must be {FOLDER!r}, found {name!r}")
+
+
+def _check_from_scratch(experiment: Experiment) -> None:
+    if experiment.label_frac == 0:
+        raise ConfigError("config.label_frac must be above 0 for method 'from_scratch', which learns from labels alone")
+    if experiment.critic is not None:
+        raise ConfigError("config.critic takes part in pre-training, which 'from_scratch' does without: expected None")
 
 
 def _check_training(path: str, training: SegmenterTraining | Transfer, least_epochs: int = 1) -> None:

@@ -24,6 +24,18 @@ DEFAULTS = {
     if field.default is not dataclasses.MISSING
 }
 
+TABLE1_CELL = {  # what Table I's config does not say of an experiment: its grid does, or there is no target
+    "method": "segmentation",
+    "seed": 0,
+    "task": "lungs",
+    "target": None,
+    "fold": 0,
+    "label_frac": 0.0,
+    "segmenter": {},
+    **{name: DEFAULTS[name] for name in ("critic", "target_dir", "target_in_memory", "adaptation", "self_training")},
+    **{name: DEFAULTS[name] for name in ("translator", "discriminator", "transfer")},
+}
+
 
 def parse(config: ConfigDict | Mapping[str, Any]) -> Plan:
     """Return the checked experiment, or grid of experiments, of a config; raise `ConfigError`."""
@@ -42,7 +54,13 @@ def _experiment(plain: dict[str, Any]) -> Experiment:
 
 
 def _table1(plain: dict[str, Any]) -> Table1:
-    table = build(Table1, plain, "config")
+    own, common = _own_and_common(Table1, plain)
+    fields = [field.name for field in dataclasses.fields(Experiment) if field.name not in TABLE1_CELL]
+    for name in common:
+        if name not in fields:
+            raise ConfigError(f"config.{name} is unknown; the fields of config are {', '.join([*own, *fields])}")
+    experiment = build(Experiment, TABLE1_CELL | common, "config")
+    table = build(Table1, own | {"experiment": experiment}, "config")
     _check_grid(table, ("segmenters", "tasks", "folds", "seeds"))
     for field in ("critics", "only"):
         for name in getattr(table, field):
@@ -58,11 +76,9 @@ def _table1(plain: dict[str, Any]) -> Table1:
 
 
 def _table2(plain: dict[str, Any]) -> Table2:
-    """Build Table II, whose own fields stand in its config beside those of the experiment."""
-    own = {field.name for field in dataclasses.fields(Table2)} - {"experiment"}
-    common = {name: value for name, value in plain.items() if name not in own}
+    own, common = _own_and_common(Table2, plain)
     experiment = _experiment({"seed": 0, "label_frac": 0.0, **common, "method": "transfer"})
-    table = build(Table2, {name: plain[name] for name in own & set(plain)} | {"experiment": experiment}, "config")
+    table = build(Table2, own | {"experiment": experiment}, "config")
     _check_grid(table, ("methods", "label_fracs", "seeds"))
     for method in table.methods:
         checks.one_of("config.methods", method, checks.TO_TARGET)
@@ -74,6 +90,13 @@ def _table2(plain: dict[str, Any]) -> Table2:
     for experiment in cells.values():
         checks.check_values(experiment)
     return table
+
+
+def _own_and_common(kind: type, plain: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a table's own fields in its config, and those of its experiment, which stand beside them."""
+    names = {field.name for field in dataclasses.fields(kind)} - {"experiment"}
+    own = {name: value for name, value in plain.items() if name in names}
+    return own, {name: value for name, value in plain.items() if name not in names}
 
 
 def _check_grid(table: Table1 | Table2, axes: Sequence[str]) -> None:

@@ -11,7 +11,6 @@ images alone say it, epoch by epoch:
 - `sane`: the share, in percent, of target images whose tidied masks can be the organ (`cxr_jax.plausibility`).
 """
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from cxr_jax import devices, evaluation, journal, metrics
 from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.data import sampling
 from cxr_jax.data.radiographs import Radiographs
-from cxr_jax.files import write
+from cxr_jax.files import read_json, write_json
 from cxr_jax.plans import Convergence
 from cxr_jax.plausibility import Shape
 from cxr_jax.postprocessing import tidied
@@ -122,7 +121,7 @@ def set_aside(folder: Path, trial: int) -> None:
 def record(folder: Path, verdict: Verdict, restarts: int) -> None:
     """Write down, in a stage's folder, whether it converged."""
     content = {"converged": not verdict.faults, "restarts": restarts, **verdict._asdict()}
-    write(folder / FILE, json.dumps(content, indent=1) + "\n")
+    write_json(folder / FILE, content)
 
 
 def recorded(*folders: Path) -> dict[str, Any]:
@@ -133,7 +132,7 @@ def recorded(*folders: Path) -> dict[str, Any]:
     for folder in folders:
         if not (folder / FILE).exists():
             raise CheckpointError(f"stage {folder} is not finished: give the command with --mode=train")
-    records = [json.loads((folder / FILE).read_text()) for folder in folders]
+    records = [read_json(folder / FILE) for folder in folders]
     return {
         "converged": all(record["converged"] for record in records),
         "restarts": sum(record["restarts"] for record in records),

@@ -10,7 +10,7 @@ from absl import logging
 from jaxtyping import Bool, Int, UInt8
 
 from cxr_jax import config, plans
-from cxr_jax.data import large, radiographs, splits
+from cxr_jax.data import large, prepared, splits
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.data.stream import Stream
 from cxr_jax.plausibility import Shape
@@ -148,12 +148,10 @@ def _read(
 ) -> tuple[Radiographs, large.Large | None]:
     """Load source or target; of a target that is too large for memory, the part that is held there."""
     name, folder = getattr(experiment, side), getattr(experiment, f"{side}_dir")
-    whole = _large(experiment, radiographs.prepare(name, data_dir, manual_dir, folder)) if side == "target" else None
+    whole = _large(experiment, prepared.prepare(name, data_dir, manual_dir, folder)) if side == "target" else None
     places = None if whole is None else whole.held
-    look = experiment.look(name)._asdict()
-    loaded = radiographs.load(
-        name, experiment.task, **look, data_dir=data_dir, manual_dir=manual_dir, folder=folder, places=places
-    )
+    look = experiment.look(name)
+    loaded = prepared.load(name, experiment.task, look, data_dir, manual_dir, folder=folder, places=places)
     return loaded, whole
 
 

@@ -82,12 +82,14 @@ def wait_for_all(point: str) -> None:
 
 @contextmanager
 def primary_first(point: str) -> Iterator[None]:
-    """Let the first process do something alone, whose result on disk the others then find."""
+    """Let the first process do something alone, whose result on disk the others then find, or fail as it did."""
     if not is_primary():
         wait_for_all(point)
-    yield
-    if is_primary():
-        wait_for_all(point)
+    try:
+        yield
+    finally:
+        if is_primary():
+            wait_for_all(point)
 
 
 def _on_one_device(iteration: Iteration, steps: int, members: int) -> Epoch:

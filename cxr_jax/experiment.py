@@ -22,7 +22,8 @@ from cxr_jax import (
 )
 from cxr_jax.data import splits
 from cxr_jax.datasets import Data
-from cxr_jax.runs import Run, claim, held, kept, require_own
+from cxr_jax.files import read_json
+from cxr_jax.runs import Run, claim, held, require_own
 
 
 def train(experiment: plans.Experiment, workdir: Path, data_dir: str | None, manual_dir: str | None) -> dict[str, Any]:
@@ -199,7 +200,7 @@ def test(run: Run, data: Data) -> dict[str, Any]:
         about["streamed_images"] = len(data.stream)
     if run.experiment.method == "transfer":
         about |= convergence.recorded(run.warm_origin.workdir / "warmup", run.workdir / "transfer")
-        about["polarity"] = kept(run.warm_origin.workdir / polarity.FILE)
+        about["polarity"] = read_json(run.warm_origin.workdir / polarity.FILE)
     if run.experiment.method == "transfer" or run.experiment.trains_itself:
-        about["masks_learned_from"] = kept(run.workdir / "self_training" / self_training.FILE)
+        about["masks_learned_from"] = read_json(run.workdir / "self_training" / self_training.FILE)
     return results.write(run.experiment, tests, data.shape(), about, run.stages, run.workdir)

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 from jax import export
 
-from cxr_jax import files, inference, provenance, results
-from cxr_jax.data.radiographs import FOLDER, FRAME_LEVEL, stored_side
+from cxr_jax import files, inference, provenance
+from cxr_jax.data.radiographs import FOLDER, stored_side
 from cxr_jax.errors import UserError
 from cxr_jax.predictor import Predictor
+from tfds_builders.squares import FRAME_LEVEL
 
 SUFFIX = ".jax"
 ABOUT = ".json"
@@ -46,7 +47,7 @@ def write(directories: Sequence[Path], output: Path, overwrite: bool = False) ->
             pass  # an output that cannot be written to is told soon
         for path, model in models.items():
             files.write(path, serialise(model))
-            results.write_json(path.with_suffix(ABOUT), describe(model))
+            files.write_json(path.with_suffix(ABOUT), describe(model))
     except OSError as error:
         raise ExportError(
             f"expected as --output a folder to write to, found {output} ({error.strerror}): give another"

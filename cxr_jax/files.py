@@ -1,7 +1,9 @@
 """Files that are whole or not there."""
 
+import json
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from cxr_jax import devices
 
@@ -21,3 +23,13 @@ def write(path: Path, content: str | bytes) -> None:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    write(path, json.dumps(content, indent=1) + "\n")
+
+
+def read_json(path: Path, default: Any = None) -> Any:
+    """Return what a JSON file says; `default` where there is none."""
+    return json.loads(path.read_text()) if path.exists() else default

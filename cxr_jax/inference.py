@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from absl import logging
 from flax import nnx
 
-from cxr_jax import checkpoints, compact, config, iteration, plans, segmentation, tta
-from cxr_jax.models import TRANSLATORS, initialise
+from cxr_jax import checkpoints, compact, config, networks, plans, tta
 from cxr_jax.predictor import Predictor
 from cxr_jax.views import Views
 
@@ -28,7 +27,7 @@ def restore(directory: str | Path) -> Predictor:
     """
     path = Path(directory)
     saved = _find(path, STAGES, STAGES)
-    alone = path.is_file() or saved.stage in segmentation.STREAMS
+    alone = path.is_file() or saved.stage != "transfer"
     if not path.is_file() and not _epochs(path) and saved.stage != saved.experiment.stage:
         logging.warning(
             "%s has no model of its last stage, %s, yet: this is that of %s", path, saved.experiment.stage, saved.stage
@@ -60,9 +59,7 @@ def restore_translator(directory: str | Path) -> nnx.Module:
     `cxr_jax.checkpoints.CheckpointError`.
     """
     saved = _find(Path(directory), ("transfer",), (TRANSLATOR,))
-    section = saved.experiment.translator
-    sizes = plans.network_sizes(section)
-    graph, shapes = initialise(TRANSLATORS[section["name"]], None, saved.experiment.precision, **sizes)
+    graph, shapes = networks.build_translator(saved.experiment, None)
     if saved.stage == TRANSLATOR:
         return nnx.merge(graph, saved.restore(shapes))
     model, _ = _translated(saved)
@@ -134,15 +131,15 @@ def _parse(about: Mapping[str, Any], path: Path, restore: Callable, names: Seque
 
 def _direct(saved: _Saved) -> tuple[Any, Callable]:
     """Restore a segmenter: M_A(x)."""
-    graph, shapes = segmentation.build(saved.experiment, None)
-    return saved.restore(shapes), segmentation.probability(graph)
+    graph, shapes = networks.build_segmenter(saved.experiment, None)
+    return saved.restore(shapes), networks.probability(graph)
 
 
 def _translated(saved: _Saved) -> tuple[Any, Callable]:
     """Restore a transferred model: M_A(G_BA(x)), or M_A(x) where that is the target's look."""
     experiment = saved.experiment
-    graph, segmenter = segmentation.build(experiment, None)
-    graphs, parameters = iteration.build(experiment, graph, None)
+    graph, segmenter = networks.build_segmenter(experiment, None)
+    graphs, parameters = networks.build_transfer(experiment, graph, None)
     views = Views(graphs, experiment.transfer.target_look)
     blank = jnp.zeros((1, experiment.image_size, experiment.image_size, 1), jnp.uint8)
     reference = jax.eval_shape(views.reference, parameters["translator"], blank, blank)

@@ -3,19 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from cxr_jax import devices, optimisers, plans, steps
 from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.data.stream import Chunks
-from cxr_jax.models import DISCRIMINATORS, TRANSLATORS, initialise
 
 Images = UInt8[Array, "n h w 1"]
 
@@ -45,22 +43,6 @@ class StreamedTrainingImages(NamedTuple):
     def close(self) -> None:
         """Stop reading ahead."""
         self.chunks.close()
-
-
-def build(
-    experiment: plans.Experiment, segmenter: nnx.GraphDef, key: PRNGKeyArray | None
-) -> tuple[steps.Graphs, dict[str, Any]]:
-    """Return the graphs and the initial parameters of translator and discriminators; without a key, shapes alone."""
-    key_translator, key_a, key_b = (None,) * 3 if key is None else jax.random.split(key, 3)
-
-    def make(networks: dict[str, type], section: dict[str, Any], key: PRNGKeyArray | None) -> tuple[nnx.GraphDef, Any]:
-        return initialise(networks[section["name"]], key, experiment.precision, **plans.network_sizes(section))
-
-    graph, parameters = make(TRANSLATORS, experiment.translator, key_translator)
-    critic_graph, critic_a = make(DISCRIMINATORS, experiment.discriminator, key_a)
-    _, critic_b = make(DISCRIMINATORS, experiment.discriminator, key_b)
-    parameters = {"translator": parameters, "discriminators": {"a": critic_a, "b": critic_b}}
-    return steps.Graphs(segmenter, graph, critic_graph), parameters
 
 
 def make_optimisers(settings: plans.Transfer, steps_per_epoch: int) -> steps.Optimisers:

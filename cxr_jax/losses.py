@@ -7,7 +7,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 Scalar = Float[Array, ""]
-Scores = Sequence[Float[Array, "b p q 1"]]
+Scores = Sequence[Float[Array, "b _ _ 1"]]  # of each scale, which is half the one before it
 
 
 def mean_absolute_error(x: Float[Array, "..."], y: Float[Array, "..."]) -> Scalar:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from cxr_jax import dicom_seg, files, pictures
-from cxr_jax.data.radiographs import normalise
+from cxr_jax.data.look import normalise
 from tfds_builders.radiograph_files import Radiograph
 
 COLOURS = {"lungs": (64, 160, 255), "heart": (255, 64, 64), "clavicles": (255, 200, 0)}

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Array, Shaped, UInt8
-from matplotlib.figure import Figure
 from PIL import Image
 from scipy import ndimage
 
@@ -58,6 +57,8 @@ def save(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> None:
 
 def contact_sheet(pictures: Mapping[tuple[str, str], Path], path: Path) -> None:
     """Lay PNG files out by the (row, column) that names each, under those names, and write them as one picture."""
+    from matplotlib.figure import Figure  # takes a while, and is for this alone
+
     rows, columns = (list(dict.fromkeys(names)) for names in zip(*pictures, strict=True))
     figure = Figure(figsize=(4.5 * len(columns), 3.6 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), len(columns), squeeze=False)

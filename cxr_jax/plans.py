@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cxr_jax.data.augmentation import Augmentation
-from cxr_jax.data.radiographs import Look
+from cxr_jax.data.look import Look
 
 
 @dataclass(frozen=True)
@@ -147,48 +147,28 @@ class Table1:
 
     method: str
     protocol: str  # what the rows are called: rows of different protocols are never mixed
-    source: str
-    image_size: int
-    trim: bool
-    negated: tuple[str, ...]
     segmenters: Mapping[str, Mapping[str, Any]]  # sizes by name
     only: tuple[str, ...]  # which of them a config asked for; empty: all
     tasks: tuple[str, ...]
     folds: tuple[int, ...]
     seeds: tuple[int, ...]
-    augmentation: Augmentation
-    pretraining: SegmenterTraining
     critics: Mapping[str, Critic]  # by the names of the segmenters that learn against one
     together: int  # cells of a segmenter that train at once, over the leading axis of one program; on a CPU always 1
-    source_dir: str | None = None  # the folder of a source that is a `radiograph_folder`
-    precision: str = "float32"
-    tones: str = "stretched"
+    experiment: Experiment  # from which every cell differs in segmenter and critic, task, fold and seed
+
+    @staticmethod
+    def folder(segmenter: str, task: str, fold: int, seed: int) -> str:
+        """Return the name of a cell's folder."""
+        return f"{segmenter}/{task}_fold{fold}_seed{seed}"
 
     def experiments(self) -> dict[str, Experiment]:
         """Return the experiment of each cell of the grid by the name of its folder."""
-        return {
-            f"{name}/{task}_fold{fold}_seed{seed}": Experiment(
-                method="segmentation",
-                seed=seed,
-                task=task,
-                source=self.source,
-                target=None,
-                image_size=self.image_size,
-                trim=self.trim,
-                negated=self.negated,
-                fold=fold,
-                label_frac=0.0,
-                segmenter={"name": name, **sizes},
-                augmentation=self.augmentation,
-                pretraining=self.pretraining,
-                critic=self.critics.get(name),
-                source_dir=self.source_dir,
-                precision=self.precision,
-                tones=self.tones,
-            )
-            for name, sizes in self.segmenters.items()
-            for task, fold, seed in itertools.product(self.tasks, self.folds, self.seeds)
-        }
+        cells = {}
+        for name, sizes in self.segmenters.items():
+            of_name = replace(self.experiment, segmenter={"name": name, **sizes}, critic=self.critics.get(name))
+            for task, fold, seed in itertools.product(self.tasks, self.folds, self.seeds):
+                cells[self.folder(name, task, fold, seed)] = replace(of_name, task=task, fold=fold, seed=seed)
+        return cells
 
 
 @dataclass(frozen=True)

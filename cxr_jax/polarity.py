@@ -4,7 +4,6 @@ Radiographs are stored with bones bright or dark. Adversarial training hardly ev
 image and its negative lies a uniform grey. So a translation between datasets of opposite polarity starts there.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from jaxtyping import Array, Bool, UInt8
 
 from cxr_jax import devices, evaluation
 from cxr_jax.errors import UserError
-from cxr_jax.files import write
+from cxr_jax.files import read_json, write_json
 from cxr_jax.plans import Experiment
 from cxr_jax.plausibility import Shape
 
@@ -37,9 +36,9 @@ def opposed(folder: Path, segment: Segment, name: str, images: Images, shape: Sh
     path = folder / FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write(path, json.dumps(_told(segment, name, images, shape), indent=1) + "\n")
+        write_json(path, _told(segment, name, images, shape))
     devices.wait_for_all("polarity")
-    return json.loads(path.read_text())["opposed"]
+    return read_json(path)["opposed"]
 
 
 def _told(segment: Segment, name: str, images: Images, shape: Shape) -> dict[str, int | bool]:

@@ -15,7 +15,7 @@ from cxr_jax.predictor import Predictor
 from tfds_builders.radiograph_files import Radiograph
 from tfds_builders.squares import looks_blank
 
-TOGETHER = 8  # radiographs that are predicted at once, at most
+TOGETHER = 8  # radiographs that are predicted at once, at most; a run has one number of them, compiled once
 PIXELS = 64 * 10**6  # that are held before they are predicted, however few radiographs that is
 
 Chunk = list[tuple[Input, Radiograph]]
@@ -51,13 +51,14 @@ def predict(
     outputs = {item: mask_files.paths(item.stem, models, mask_format) for item in inputs}
     if not (overwrite or (resume and (output / TABLE).exists())):
         _require_free([*(path for paths in outputs.values() for path in paths), output / TABLE, output / ABOUT])
+    together = min(TOGETHER, len(inputs))
     kept = [item for item in inputs if called(item.name) in before and _is_newer(outputs[item], item)]
     with Table(output, about, [before[called(item.name)] for item in kept]) as table:
         for name, reason in unreachable.items():
             table.skip(name, reason)
         left = [item for item in inputs if called(item.name) not in table.done]
-        for chunk in _read(left, table):
-            _draw(chunk, models, tidy, mask_format, table)
+        for chunk in _read(left, together, table):
+            _draw(chunk, together, models, tidy, mask_format, table)
             chunk.clear()  # before the next one fills
     skipped = [item for item in inputs if called(item.name) not in table.done]
     _remove(path for item in skipped for path in outputs[item])  # of an earlier run: nobody shall take it for theirs
@@ -87,7 +88,7 @@ def _remove(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _read(inputs: Sequence[Input], table: Table) -> Iterator[Chunk]:
+def _read(inputs: Sequence[Input], together: int, table: Table) -> Iterator[Chunk]:
     """Yield the radiographs that can be read, as many at once as shall be held; the others are told in the table."""
     chunk: Chunk = []
     with IsolatedReader() as reader:
@@ -96,7 +97,7 @@ def _read(inputs: Sequence[Input], table: Table) -> Iterator[Chunk]:
                 chunk.append((item, _not_blank(reader.read(item.path), item)))
             except reading.ReadError as error:
                 table.skip(item.name, error)
-            if len(chunk) == TOGETHER or sum(radiograph.pixels.size for _, radiograph in chunk) >= PIXELS:
+            if len(chunk) == together or sum(radiograph.pixels.size for _, radiograph in chunk) >= PIXELS:
                 yield chunk
                 chunk = []
     if chunk:
@@ -109,11 +110,13 @@ def _not_blank(radiograph: Radiograph, item: Input) -> Radiograph:
     return radiograph
 
 
-def _draw(chunk: Chunk, models: Mapping[str, Predictor], tidy: bool, mask_format: str, table: Table) -> None:
+def _draw(
+    chunk: Chunk, together: int, models: Mapping[str, Predictor], tidy: bool, mask_format: str, table: Table
+) -> None:
     """Write what belongs to each radiograph, and its line of the table."""
     images = [radiograph.pixels for _, radiograph in chunk]
     weights = {organ: model.fingerprint for organ, model in models.items()}
-    drawn = {organ: model.find(images, tidy=tidy, batch=TOGETHER) for organ, model in models.items()}
+    drawn = {organ: model.find(images, tidy=tidy, batch=together) for organ, model in models.items()}
     for item, radiograph in chunk:
         found = {organ: next(masks) for organ, masks in drawn.items()}
         masks = {organ: its.mask for organ, its in found.items()}

@@ -64,7 +64,7 @@ class Table:
             self._output.mkdir(parents=True, exist_ok=True)
             if not self._rows:
                 (self._output / TABLE).unlink(missing_ok=True)  # no moment at which it stands beside another's `about`
-            files.write(self._output / ABOUT, json.dumps(self._about, indent=1) + "\n")
+            files.write_json(self._output / ABOUT, self._about)
         self.save()
         return self
 

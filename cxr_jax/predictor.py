@@ -44,7 +44,7 @@ class Softened(NamedTuple):
 class Predictor:
     """A restored model.
 
-    `soften` maps prepared images (uint8 `b s s 1`, as `cxr_jax.data.radiographs.load` makes them) to probabilities of
+    `soften` maps prepared images (uint8 `b s s 1`, as `cxr_jax.data.prepared.load` makes them) to probabilities of
     the foreground, and `predict` to boolean masks, where these exceed one half; calling the predictor maps one
     radiograph of any size to a mask of that size, `probability` to probabilities; `masks` and `probabilities` do that
     for many radiographs, and `find` says of each mask how good it should be.

@@ -1,6 +1,5 @@
 """What a finished run leaves: the scores of its test images, overlays, `results.json`, a summary."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from cxr_jax import config, evaluation, files, inference, metrics, pictures, plans, provenance, run_report
+from cxr_jax import config, evaluation, inference, metrics, pictures, plans, provenance, run_report
 from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.files import read_json, write_json
 from cxr_jax.plausibility import Shape
 from cxr_jax.predictor import Predictor
 
@@ -67,8 +67,7 @@ def write(
 
 def _told_before(workdir: Path) -> dict[str, Any]:
     """Return what earlier results say that trained a model, which older checkpoints do not say themselves."""
-    path = workdir / FILE
-    earlier = json.loads(path.read_text()) if path.exists() else {}
+    earlier = read_json(workdir / FILE, {})
     return {name: earlier[name] for name in provenance.here() if name in earlier}
 
 
@@ -158,8 +157,3 @@ def screen(results: dict[str, Any]) -> str:
     if not results.get("converged", True):
         lines.append(f"  did not converge: {'; '.join(results['faults'])}")
     return "\n".join(lines)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
-    files.write(path, json.dumps(content, indent=1) + "\n")

@@ -1,20 +1,20 @@
 """Experiments in their folders: what each goes on from, and that no folder serves two."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 try:
     import fcntl
 except ImportError:  # not on every system
     fcntl = None
 
-from cxr_jax import config, devices, plans, results
+from cxr_jax import config, devices, plans
 from cxr_jax.datasets import Data
 from cxr_jax.errors import UserError
+from cxr_jax.files import read_json, write_json
 
 LEARNED_FROM = "data.json"
 LATER = ("adaptation", "self_training")  # sections of a config that concern no model others go on from
@@ -75,7 +75,7 @@ def require_own(run: Run) -> None:
     """Raise `WorkdirError` if a folder of the run is that of another config, or is none and cannot be made."""
     for part in run.parts:
         _require_folder(part.workdir)
-        stored, here = kept(part.workdir / "config.json"), config.to_json(part.experiment)
+        stored, here = read_json(part.workdir / "config.json"), config.to_json(part.experiment)
         if stored is not None and part is not run:  # what others go on from says nothing of how they do
             stored, here = ({**each, **dict.fromkeys(LATER)} for each in (stored, here))
         found = [] if stored is None else config.differences(stored, here)
@@ -100,11 +100,11 @@ def claim(run: Run, data: Data) -> None:
     for part in run.parts:
         part.workdir.mkdir(parents=True, exist_ok=True)
         if not (part.workdir / "config.json").exists():
-            results.write_json(part.workdir / "config.json", config.to_json(part.experiment))
+            write_json(part.workdir / "config.json", config.to_json(part.experiment))
         learned = data.learned_from(part.experiment)
         if not learned or part.experiment.task != run.experiment.task:
             continue
-        stored = kept(part.workdir / LEARNED_FROM) or learned
+        stored = read_json(part.workdir / LEARNED_FROM) or learned
         for side in learned:
             if stored.get(side) != learned[side]:
                 raise WorkdirError(
@@ -112,7 +112,7 @@ def claim(run: Run, data: Data) -> None:
                     f"{getattr(part.experiment, side)!r} holds now; what it has learned from may be among today's test "
                     "images. Give this run another --workdir, or put back what was there"
                 )
-        results.write_json(part.workdir / LEARNED_FROM, learned)
+        write_json(part.workdir / LEARNED_FROM, learned)
 
 
 @contextmanager
@@ -155,8 +155,3 @@ def _lock(descriptor: int, folder: Path) -> None:
         raise WorkdirError(
             f"another process is at work in {folder}: wait until it has ended, or give another --workdir"
         ) from error
-
-
-def kept(path: Path) -> Any:
-    """Return what a file that a stage left says; None where there is none."""
-    return json.loads(path.read_text()) if path.exists() else None

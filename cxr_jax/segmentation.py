@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, UInt8
 
 from cxr_jax import config, devices, evaluation, optimisers, pictures, plans
 from cxr_jax import segmentation_steps as steps
 from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
-from cxr_jax.models import CRITICS, SEGMENTERS, Ensemble, initialise
+from cxr_jax.models import CRITICS, initialise
+from cxr_jax.networks import build_segmenter, predictor
 from cxr_jax.training import Later, Member, Stage, Trained, train
 
 STREAMS = {"pretraining": 0, "adaptation": 2, "self_training": 3}  # of random numbers, by stage; the transfer's is 1
@@ -66,15 +67,6 @@ class Networks(NamedTuple):
     optimiser: optax.GradientTransformation
     critic: nnx.GraphDef | None
     critic_optimiser: optax.GradientTransformation | None
-
-
-def build(experiment: plans.Experiment, key: PRNGKeyArray | None) -> tuple[nnx.GraphDef, Any]:
-    """Return graph and initial variables of the experiment's segmenter; without a key, shapes alone."""
-    network, sizes = SEGMENTERS[experiment.segmenter["name"]], plans.network_sizes(experiment.segmenter)
-    if experiment.ensemble == 1:
-        return initialise(network, key, experiment.precision, **sizes)
-    members = {"network": network, "members": experiment.ensemble}
-    return initialise(Ensemble, key, experiment.precision, **members, **sizes)
 
 
 def pretrain(jobs: Sequence[Job]) -> tuple[nnx.GraphDef, list[Trained]]:
@@ -181,25 +173,6 @@ def _draw(
     return data.images[rows], data.masks[rows], labelled
 
 
-def predictor(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], Bool[Array, "b h w 1"]]:
-    """Return the jitted `predict(variables, images)` of a segmenter: images in [0, 255] to masks."""
-
-    @jax.jit
-    def predict(variables: Any, images: UInt8[Array, "b h w 1"]) -> Bool[Array, "b h w 1"]:
-        return nnx.merge(graph, variables)(sampling.to_network(sampling.to_unit(images))) > 0
-
-    return predict
-
-
-def probability(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], Float[Array, "b h w 1"]]:
-    """Return the jitted `probability(variables, images)` of a segmenter's foreground, in [0, 1]."""
-    return jax.jit(
-        lambda variables, images: jax.nn.sigmoid(
-            nnx.merge(graph, variables)(sampling.to_network(sampling.to_unit(images)))
-        )
-    )
-
-
 def _start(
     job: Job, stage: str, settings: plans.SegmenterTraining, section: plans.Critic | None, epoch: int
 ) -> tuple[Networks, steps.SegmenterState]:
@@ -212,7 +185,7 @@ def _start(
         schedule=settings.schedule,
         steps=epoch * settings.epochs,
     )
-    graph, variables = build(job.experiment, key_init)
+    graph, variables = build_segmenter(job.experiment, key_init)
     optimiser = make(settings.learning_rate)
     segmenter = steps.learner(graph, variables if job.start is None else job.start, optimiser)
     if section is None:
@@ -236,7 +209,8 @@ def _member(job: Job, state: steps.SegmenterState, predict: Callable, capacity: 
         few = validation[np.arange(min(8, len(validation)))]
         batch = validation.images[: evaluation.BATCH_SIZE]  # as large as one of `validate`, so compiled before
         masks = evaluation.in_batches(partial(predict, variables), batch)[: len(few)]
-        return lambda: {"validation": pictures.grid([pictures.outlined(few.images, masks, few.masks)])}
+        truth = few.masks if job.trusted else None  # else they are the segmenter's own
+        return lambda: {"validation": pictures.grid([pictures.outlined(few.images, masks, truth)])}
 
     return Member(
         state=state,

@@ -4,7 +4,6 @@ The paper has no such stage. It needs no label either: what M_A does well in mos
 While M_A learns, its averaged weights draw these masks anew (`cxr_jax.segmentation`).
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from jaxtyping import Bool
 from cxr_jax import evaluation
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.data.splits import Split
-from cxr_jax.files import write
+from cxr_jax.files import write_json
 from cxr_jax.plausibility import Shape
 
 FILE = "masks.json"
@@ -47,7 +46,7 @@ def record(folder: Path, split: Split, labelled: Bool[np.ndarray, " n"]) -> None
     """Write down, in the stage's folder, how many images M_A learns from: with their labels, and with its own masks."""
     labels = int(labelled[split.train].sum())
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / FILE, json.dumps({"labels": labels, "own": len(split.train) - labels}) + "\n")
+    write_json(folder / FILE, {"labels": labels, "own": len(split.train) - labels})
 
 
 def _usable(

@@ -15,6 +15,7 @@ from typing import Any
 from cxr_jax import compact, config, datasets, inference, plausibility, results
 from cxr_jax.compact import WEIGHTS, shipped
 from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.files import write_json
 from cxr_jax.predictor import Predictor
 from cxr_jax.report.shipped import FILE
 
@@ -98,7 +99,7 @@ def main() -> None:
     if arguments.translator is not None:
         print(translator(arguments.translator))
     rows = [row for path in shipped() for row in measure(path, arguments.data_dir, arguments.manual_dir)]
-    results.write_json(Path("docs/results") / FILE, rows)
+    write_json(Path("docs/results") / FILE, rows)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ are, with disease that the source does not show, in another frame. The rows go t
 """
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Hashable
 from dataclasses import replace
@@ -19,9 +18,10 @@ from scipy import ndimage
 from scipy.special import expit
 
 from cxr_jax import datasets, evaluation, inference, platform, results
-from cxr_jax.data import radiographs
+from cxr_jax.data import prepared
 from cxr_jax.data.augmentation import resample
 from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.files import read_json, write_json
 from cxr_jax.report.strange import FILE, setting
 
 Image = Float[np.ndarray, "s s"]  # in [0, 1], bones bright
@@ -98,10 +98,8 @@ def measure(name: str, workdir: Path, data_dir: str | None, manual_dir: str | No
     if plan.source in plan.negated:
         raise ValueError(f"{workdir} has learned from negatives of {plan.source}: expected images with bright bones")
     data = datasets.load(plan, data_dir, manual_dir)
-    look = plan.look(plan.source)._asdict()
-    whole = radiographs.load(
-        plan.source, "lungs", **look, data_dir=data_dir, manual_dir=manual_dir, folder=plan.source_dir
-    )
+    look = plan.look(plan.source)
+    whole = prepared.load(plan.source, "lungs", look, data_dir, manual_dir, folder=plan.source_dir)
     if whole.with_masks().ids != data.source.ids:
         raise ValueError(f"expected masks of lungs for the images of {plan.source}; they are missing for some")
     rows = data.source_split.validation
@@ -120,13 +118,13 @@ def main() -> None:
     arguments = parser.parse_args()
     platform.use_compilation_cache()
     path = Path("docs/results") / FILE
-    kept = {_key(row): row for row in (json.loads(path.read_text()) if path.exists() else [])}
+    kept = {_key(row): row for row in read_json(path, [])}
     for pair in arguments.model:
         name, _, workdir = pair.partition("=")
         for row in measure(name, Path(workdir), arguments.data_dir, arguments.manual_dir):
             kept[_key(row)] = row
             print(f"{name}, seed {row['seed']}, {row['kind']}: {row['jaccard']['mean']:.2f}")
-        results.write_json(path, [kept[key] for key in sorted(kept)])
+        write_json(path, [kept[key] for key in sorted(kept)])
 
 
 def _key(row: dict[str, Any]) -> tuple[Hashable, ...]:

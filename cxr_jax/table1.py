@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr_jax import grid, pictures, plans, results, statistics
+from cxr_jax import files, grid, pictures, plans, results, statistics
 from cxr_jax.runs import Run, WorkdirError
 
 SUMMARY = "table1.json"
@@ -34,12 +34,14 @@ def _cells(table: plans.Table1, workdir: Path) -> list[Run]:
 
 def _write(table: plans.Table1, workdir: Path) -> list[dict[str, Any]]:
     rows = summarise(table, workdir)
-    results.write_json(workdir / SUMMARY, rows)
-    first = {
-        (s, t): f"{s}/{t}_fold{table.folds[0]}_seed{table.seeds[0]}" for s in table.segmenters for t in table.tasks
+    files.write_json(workdir / SUMMARY, rows)
+    cells = {
+        (segmenter, task): workdir / table.folder(segmenter, task, table.folds[0], table.seeds[0])
+        for segmenter in table.segmenters
+        for task in table.tasks
     }
-    cells = {names: workdir / folder / "overlays" / "source.png" for names, folder in first.items()}
-    pictures.contact_sheet(cells, workdir / "overlays.png")
+    overlays = {names: folder / "overlays" / "source.png" for names, folder in cells.items()}
+    pictures.contact_sheet(overlays, workdir / "overlays.png")
     return rows
 
 
@@ -49,7 +51,7 @@ def summarise(table: plans.Table1, workdir: Path) -> list[dict[str, Any]]:
     for segmenter in table.segmenters:
         for task in table.tasks:
             for seed in table.seeds:
-                names = [f"{segmenter}/{task}_fold{fold}_seed{seed}" for fold in table.folds]
+                names = [table.folder(segmenter, task, fold, seed) for fold in table.folds]
                 folds = [json.loads((workdir / name / results.FILE).read_text()) for name in names]
                 rows.append(_row(table, segmenter, task, seed, folds))
     return rows
@@ -68,7 +70,7 @@ def _row(table: plans.Table1, segmenter: str, task: str, seed: int, folds: list[
         "segmenter": segmenter,
         "organ": task,
         "protocol": table.protocol,
-        "image_size": table.image_size,
+        "image_size": table.experiment.image_size,
         "folds": list(table.folds),
         "seed": seed,
         "device": first["device"],

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_jax import grid, plans, results
+from cxr_jax.files import write_json
 from cxr_jax.runs import Run
 
 SUMMARY = "table2.json"
@@ -50,7 +51,7 @@ def _write(table: plans.Table2, workdir: Path) -> list[dict[str, Any]]:
         _row(table.protocol, cell, json.loads((cell.workdir / results.FILE).read_text()))
         for cell in _cells(table, workdir)
     ]
-    results.write_json(workdir / SUMMARY, rows)
+    write_json(workdir / SUMMARY, rows)
     return rows
 
 

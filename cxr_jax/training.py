@@ -104,7 +104,6 @@ def attempt(stage: Stage, members: Sequence[Member]) -> list[Trained | TrainingD
     epoch_of = functools.cache(functools.partial(devices.epoch_of, stage.iteration, stage.steps, stage.batch_size))
     runs, failures, left = [], {}, []
     with contextlib.ExitStack() as opened:  # all are closed, whatever happens to one
-        opened.callback(devices.wait_for_all, stage.name)
         for member in members:
             runs.append(_Run(stage, member))
             opened.callback(runs[-1].close)
@@ -120,7 +119,9 @@ def attempt(stage: Stage, members: Sequence[Member]) -> list[Trained | TrainingD
                 if not advanced:
                     break
                 left = [(run, run.take(*after)) for run, after in advanced if run not in failures]
-        return [failures.get(run) or run.trained() for run in runs]
+        outcomes = [failures.get(run) or run.trained() for run in runs]
+    devices.wait_for_all(stage.name)  # what the first process keeps is written
+    return outcomes
 
 
 def _keep(left: Sequence[tuple["_Run", "_Outcome"]], progress: tqdm) -> dict["_Run", TrainingDiverged]:

@@ -16,6 +16,7 @@ from cxr_jax import config, convergence, evaluation, image_pool, iteration, plan
 from cxr_jax.checkpoints import saved_epochs
 from cxr_jax.data.stream import Chunks
 from cxr_jax.datasets import Side
+from cxr_jax.networks import build_transfer
 from cxr_jax.plausibility import Shape
 from cxr_jax.training import Later, Member, Stage, Trained, TrainingDiverged, attempt
 from cxr_jax.views import Views
@@ -46,7 +47,7 @@ class Transfers:
         """
         self.jobs, self.experiment = jobs, jobs[0].experiment
         self.settings = self.experiment.transfer
-        graphs, _ = iteration.build(self.experiment, segmenter, None)
+        graphs, _ = build_transfer(self.experiment, segmenter, None)
         smaller = min(jobs[0].source.count, jobs[0].target.count)
         self.steps_per_epoch = steps_per_epoch or max(1, smaller // self.settings.batch_size)
         self.graphs = graphs
@@ -114,7 +115,7 @@ class Transfers:
         """Return the state in front of a trial of the warm-up."""
         seed = jax.random.fold_in(jax.random.key(job.experiment.seed), 1)
         key_init, key_train = jax.random.split(jax.random.fold_in(seed, trial))
-        _, parameters = iteration.build(job.experiment, self.graphs.segmenter, key_init)
+        _, parameters = build_transfer(job.experiment, self.graphs.segmenter, key_init)
         segment = partial(self.views.segment_source, {"segmenter": job.segmenter})
         name, shape = job.target.validation.name, Shape.of(job.source.training.masks)
         if polarity.opposed(job.workdir, segment, name, job.target.images, shape):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_jax.data import radiographs
+from cxr_jax.data import prepared
 from tfds_builders.radiograph_folder import folder as folders
 from tfds_builders.radiograph_folder.folder import FolderError
 
@@ -63,7 +63,7 @@ def of_phantoms(
     unmasked: range = range(0),
 ) -> Path:
     """Fill a folder with images of phantom scanner b, on demand with masks (but of the `unmasked`) and patients."""
-    rows = radiographs.prepare("phantom/b", tfds_dir, None).as_data_source(split="train")
+    rows = prepared.prepare("phantom/b", tfds_dir, None).as_data_source(split="train")
     for index in range(count):
         row = rows[index]
         parts = () if index in unmasked else masks

@@ -48,6 +48,15 @@ def test_an_ensemble_has_no_critic():
         config.parse(config.to_json(dataclasses.replace(scan, ensemble=2)))
 
 
+def test_what_a_method_would_not_look_at_is_refused():
+    with pytest.raises(config.ConfigError, match=r"config.label_frac is 0.5; method 'segmentation' .* expected 0.0"):
+        config.parse(segmentation.get_config().to_dict() | {"label_frac": 0.5})
+    critic = {"name": "scan", "width": 8, "weight": 0.01, "learning_rate": 1e-4}
+    scratch = transfer.get_config().to_dict() | {"method": "from_scratch", "label_frac": 0.5, "critic": critic}
+    with pytest.raises(config.ConfigError, match=r"config.critic takes part in pre-training.*expected None"):
+        config.parse(scratch)
+
+
 def test_the_paper_protocol_is_the_default():
     experiment = config.parse(transfer.get_config())
     assert (experiment.source, experiment.target, experiment.image_size) == ("jsrt", "montgomery", 256)

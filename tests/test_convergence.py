@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import config, convergence, journal, polarity, results, segmentation, transfer
+from cxr_jax import config, convergence, journal, polarity, results, transfer
 from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.datasets import Side
+from cxr_jax.networks import build_segmenter
 from cxr_jax.plans import Convergence
 from cxr_jax.plausibility import Shape
 from cxr_jax.training import Trained, TrainingDiverged
@@ -100,7 +101,7 @@ def transfers(tmp_path):
     experiment = tiny.experiment()
     limits = replace(LIMITS, restarts=1)
     experiment = replace(experiment, transfer=replace(experiment.transfer, convergence=limits))
-    graph, segmenter = segmentation.build(experiment, jax.random.key(0))
+    graph, segmenter = build_segmenter(experiment, jax.random.key(0))
     side = Side(data, data)
     jobs = [
         transfer.Job(replace(experiment, seed=seed), segmenter, side, side, np.zeros(8, bool), tmp_path / str(seed))

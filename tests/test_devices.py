@@ -39,6 +39,14 @@ def test_devices_are_for_members_first_then_for_a_batch(count, members, batch, s
     assert devices.arrangement(count, members, batch) == shape
 
 
+def test_the_others_go_on_when_the_first_process_fails(monkeypatch):
+    reached = []
+    monkeypatch.setattr(devices, "wait_for_all", reached.append)
+    with pytest.raises(OSError, match="no downloads"), devices.primary_first("prepare"):
+        raise OSError("no downloads")
+    assert reached == ["prepare"]
+
+
 def start(stage: str, workdir: Path, epochs: int, count: int, *process: object) -> subprocess.Popen:
     """Start the training on `count` virtual devices."""
     words = [sys.executable, "-m", "tests.on_devices", stage, workdir, epochs, MEMBERS, *process]

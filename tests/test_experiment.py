@@ -26,7 +26,9 @@ from cxr_jax import (
     transfer,
 )
 from cxr_jax import results as results_module
-from cxr_jax.data import radiographs, splits
+from cxr_jax.data import prepared, radiographs, splits
+from cxr_jax.data.look import Look
+from cxr_jax.networks import build_segmenter
 from tests import on_devices, tiny
 
 
@@ -144,7 +146,7 @@ def test_results_name_what_trained_a_model_not_what_tested_it_last(finished, tfd
 
 def test_label_free_training_never_reads_a_target_mask(finished, tmp_path, tfds_dir, monkeypatch):
     _, results = finished
-    load = radiographs.load
+    load = prepared.load
 
     def scrambled(name, *arguments, **options):
         data = load(name, *arguments, **options)
@@ -152,7 +154,7 @@ def test_label_free_training_never_reads_a_target_mask(finished, tmp_path, tfds_
             return data
         return radiographs.Radiographs(data.name, data.images, 1 - data.masks, data.ids)
 
-    monkeypatch.setattr(radiographs, "load", scrambled)
+    monkeypatch.setattr(prepared, "load", scrambled)
     other = experiment.train(tiny.experiment(), tmp_path, tfds_dir, None)
     assert other["epochs"] == results["epochs"]
     assert other["test"]["source"] == results["test"]["source"]
@@ -180,20 +182,20 @@ def test_a_transfer_that_does_not_converge_starts_again_and_is_marked(tmp_path, 
 
 
 def test_pools_hold_no_mask_of_an_unlabelled_image(tfds_dir):
-    data = radiographs.load("phantom/b", "lungs", 32, tfds_dir)[np.arange(4)]
+    data = prepared.load("phantom/b", "lungs", Look(32), tfds_dir)[np.arange(4)]
     images = iteration.training_images(data, data, np.array([True, False, False, True]))
     assert [bool(mask.any()) for mask in images.b_masks] == [True, False, False, True]
 
 
 def test_a_target_without_labels_is_qualitative_and_has_no_labelled_share(tmp_path, tfds_dir, monkeypatch):
-    load = radiographs.load
+    load = prepared.load
 
     def unlabelled(name, *arguments, **options):
         data = load(name, *arguments, **options)
         masks = None if name == "phantom/b" else data.masks
         return radiographs.Radiographs(data.name, data.images, masks, data.ids)
 
-    monkeypatch.setattr(radiographs, "load", unlabelled)
+    monkeypatch.setattr(prepared, "load", unlabelled)
     with pytest.raises(config.ConfigError, match=r"has no labels for heart; config.label_frac must be 0, found 0.5"):
         experiment.train(tiny.experiment(task="heart", label_frac=0.5), tmp_path / "half", tfds_dir, None)
     results = experiment.train(tiny.experiment(task="heart"), tmp_path / "none", tfds_dir, None)
@@ -223,7 +225,7 @@ def test_evaluating_what_was_never_trained(tmp_path, tfds_dir):
 def test_epochs_are_as_long_as_those_that_warmed_the_translator_up(monkeypatch, tmp_path, tfds_dir):
     """An organ with fewer images goes on from the warm-up of another, whose schedules count its epochs."""
     plan, made = tiny.experiment(transfer__warmup_epochs=3), []
-    graph, segmenter = segmentation.build(plan, None)
+    graph, segmenter = build_segmenter(plan, None)
 
     class Transfers:
         def __init__(self, jobs, graph, steps_per_epoch=None):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cxr_jax import config, datasets, experiment, grid, inference, runs, segmentation
 from cxr_jax import results as results_module
-from cxr_jax.data import radiographs, splits
+from cxr_jax.data import prepared, splits
 from tests import hospitals, tiny
 
 
@@ -68,7 +68,7 @@ def test_labels_that_changed_are_another_matter_where_they_teach(hospital, tmp_p
 
 def test_a_folder_that_cannot_be_read_claims_no_workdir_and_is_told_before_the_source_is_prepared(tmp_path, tfds_dir):
     wrong = tiny.of_folder(tmp_path / "hopsital", source="jsrt")  # whose downloads are not there either
-    with pytest.raises(radiographs.DatasetError, match=r"hopsital: 1 fault:\n  it is not there, or no folder"):
+    with pytest.raises(prepared.DatasetError, match=r"hopsital: 1 fault:\n  it is not there, or no folder"):
         experiment.train(wrong, tmp_path / "run", tfds_dir, None)
     assert not (tmp_path / "run").exists()
 

@@ -2,6 +2,9 @@
 
 import dataclasses
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +17,12 @@ from cxr_jax import (
     inference,
     tta,
 )
-from cxr_jax.data import radiographs
+from cxr_jax.data import prepared
+from cxr_jax.data.look import Look
 from tests import hospitals, tiny
 from tfds_builders import squares
+
+ROOT = Path(__file__).parent.parent
 
 
 def ones(images: np.ndarray) -> np.ndarray:
@@ -28,7 +34,7 @@ def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
     predictor = inference.restore(workdir)
     assert predictor.epoch == results["epochs"]["transfer"] == 2
     assert inference.restore(workdir / "transfer").epoch == results["epochs"]["before_self_training"]
-    image = radiographs.load("phantom/b", "lungs", 128, tfds_dir).images[0, ..., 0]
+    image = prepared.load("phantom/b", "lungs", Look(128), tfds_dir).images[0, ..., 0]
     framed = np.pad(image, ((10, 20), (30, 0))).astype(np.uint16) * 16
     mask = predictor(framed)
     assert mask.shape == framed.shape
@@ -63,7 +69,7 @@ def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
     ids=["as it is", "below zero", "noisy frame", "bright corner"],
 )
 def test_prediction_prepares_images_as_a_folder_of_them_is_prepared(finished, tfds_dir, tmp_path, shown, tones):
-    small = radiographs.load("phantom/b", "lungs", 64, tfds_dir).images[0, ..., 0]
+    small = prepared.load("phantom/b", "lungs", Look(64), tfds_dir).images[0, ..., 0]
     image = shown(np.pad(np.kron(small, np.ones((9, 10))) * 4, ((90, 30), (70, 60))))
     look = tiny.experiment(tones=tones).look("phantom/b")
     stored = squares.stored_square(image)
@@ -88,7 +94,7 @@ def test_a_model_of_a_folder_sees_an_image_as_it_learned_from_it(finished, tfds_
     drawn[:, :40] = 0
     for number, image in enumerate(drawn):
         hospitals.save(tmp_path / f"images/{number}.png", image)
-    prepared = radiographs.load("radiograph_folder", "lungs", 32, tfds_dir, folder=str(tmp_path))
+    loaded = prepared.load("radiograph_folder", "lungs", Look(32), tfds_dir, folder=str(tmp_path))
     seen = []
     model = dataclasses.replace(
         inference.restore(finished[0]),
@@ -96,8 +102,15 @@ def test_a_model_of_a_folder_sees_an_image_as_it_learned_from_it(finished, tfds_
         soften=lambda images: seen.append(images) or ones(images),
     )
     assert len(list(model.masks(drawn, batch=len(drawn)))) == len(drawn)
-    np.testing.assert_array_equal(seen[0], prepared.images)
+    np.testing.assert_array_equal(seen[0], loaded.images)
     assert exported.describe(model)["preparation"][0].startswith("resize the image to 512x512")
+
+
+def test_reading_and_predicting_need_nothing_of_training():
+    program = """import sys; from cxr_jax import inference, reading
+print(*{"tensorflow_datasets", "array_record", "grain", "tensorboardX", "matplotlib"} & set(sys.modules))"""
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not run.stdout.split()
 
 
 def test_an_empty_image_is_refused(finished):

@@ -34,7 +34,8 @@ from cxr_jax import (
     reading,
     runs,
 )
-from cxr_jax.data import radiographs
+from cxr_jax.data import prepared
+from cxr_jax.data.look import Look
 from tests import tiny
 from tests.samples import DEEP, dicom
 from tfds_builders.radiograph_files import Radiograph
@@ -55,7 +56,7 @@ def models(tmp_path_factory, tfds_dir):
 @pytest.fixture
 def folder(tmp_path, tfds_dir):
     """Return a folder with a picture, a DICOM file of the same name and one in a sub-folder, each of another size."""
-    images = radiographs.load("phantom/a", "lungs", 128, tfds_dir).images[:3, ..., 0]
+    images = prepared.load("phantom/a", "lungs", Look(128), tfds_dir).images[:3, ..., 0]
     source = tmp_path / "in"
     (source / "more").mkdir(parents=True)
     Image.fromarray(images[0][:, :100]).save(source / "x.png")
@@ -437,6 +438,19 @@ def test_the_command_says_what_was_skipped_by_its_exit_status(models, folder, tm
     assert "11 files are there already" in result.stdout + result.stderr
     result = command(f"--input={folder}")
     assert "--mode=predict needs --output" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(("most", "expected"), [(8, [3]), (2, [2, 2])])
+def test_as_many_are_predicted_at_once_as_there_are(models, folder, tmp_path, monkeypatch, most, expected):
+    sizes = []
+    restored = inference.restore(models["lungs"])
+    counting = dataclasses.replace(restored, soften=lambda images: sizes.append(len(images)) or restored.soften(images))
+    monkeypatch.setattr(prediction, "TOGETHER", most)
+    monkeypatch.setattr(inference, "restore_all", lambda directories: {"lungs": counting})
+    assert prediction.predict([models["lungs"]], folder, tmp_path / "out") == 0
+    assert sizes == expected
+    assert prediction.predict([models["lungs"]], folder / "x.png", tmp_path / "one") == 0
+    assert sizes == [*expected, 1]
 
 
 def test_what_was_stopped_goes_on_and_ends_as_if_it_had_not_been(models, folder, tmp_path, monkeypatch):

@@ -9,11 +9,13 @@ import optax
 import pytest
 from flax import nnx
 
-from cxr_jax import checkpoints, losses, optimisers, segmentation
+from cxr_jax import checkpoints, losses, optimisers, pictures, segmentation
 from cxr_jax import segmentation_steps as steps
-from cxr_jax.data import radiographs, sampling, splits
+from cxr_jax.data import prepared, radiographs, sampling, splits
 from cxr_jax.data.augmentation import Augmentation
+from cxr_jax.data.look import Look
 from cxr_jax.models import CRITICS, SEGMENTERS, initialise, split_statistics
+from cxr_jax.networks import build_segmenter
 from cxr_jax.plans import SegmenterTraining
 from cxr_jax.training import Trained
 from tests import tiny
@@ -102,7 +104,7 @@ def test_only_of_new_segmenters_the_average_forgets(monkeypatch, tmp_path, stage
     experiment = tiny.experiment()
     blank = np.zeros((4, 32, 32, 1), np.uint8)
     images = radiographs.Radiographs("x", blank, blank, tuple("abcd"))
-    start = None if new else segmentation.build(experiment, KEY)[1]
+    start = None if new else build_segmenter(experiment, KEY)[1]
     getattr(segmentation, stage)([segmentation.Job(experiment, images, images, 4, tmp_path, start=start)])
     assert told == [new]
 
@@ -143,11 +145,11 @@ SCAN = {
 
 @pytest.mark.parametrize("changes", [{}, pytest.param(SCAN, marks=pytest.mark.slow)], ids=["unet", "scan"])
 def test_folds_that_learn_together_are_what_they_are_alone(tmp_path, tfds_dir, changes):
-    data = radiographs.load("phantom/a", "lungs", 32, tfds_dir)
+    data = prepared.load("phantom/a", "lungs", Look(32), tfds_dir)
     assert [len(job.training) for job in jobs(tmp_path, data)] == [19, 20]
     graph, together = segmentation.pretrain(jobs(tmp_path / "together", data, **changes))
     key = jax.random.split(jax.random.fold_in(KEY, segmentation.STREAMS["pretraining"]))[0]
-    start = segmentation.build(jobs(tmp_path, data, **changes)[0].experiment, key)[1]
+    start = build_segmenter(jobs(tmp_path, data, **changes)[0].experiment, key)[1]
     for job, member in zip(jobs(tmp_path / "alone", data, **changes), together, strict=True):
         (alone,) = segmentation.pretrain([job])[1]
         here, there = (flat(trained.state.segmenter.parameters) for trained in (alone, member))
@@ -166,7 +168,18 @@ def recorded(tmp_path, tfds_dir, monkeypatch):
         return [Trained(1, 0.0, member.workdir, None) for member in members]
 
     monkeypatch.setattr(segmentation, "train", train)
-    return *jobs(tmp_path, radiographs.load("phantom/a", "lungs", 32, tfds_dir)), rows
+    return *jobs(tmp_path, prepared.load("phantom/a", "lungs", Look(32), tfds_dir)), rows
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_picture_shows_as_truth_only_masks_that_are(recorded, monkeypatch, trusted):
+    job, *_ = recorded
+    members = []
+    monkeypatch.setattr(segmentation, "train", lambda stage, found: members.extend(found) or [])
+    monkeypatch.setattr(segmentation, "predictor", lambda graph: lambda variables, images: images > 127)
+    segmentation.pretrain([job._replace(trusted=trusted)])
+    picture = members[0].pictures(None)()["validation"]
+    assert (picture == pictures.TRUTH).all(axis=-1).any() == trusted
 
 
 def test_those_whose_epochs_differ_in_length_train_one_after_another(recorded):

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from cxr_jax import compact, config, experiment, exported, inference, segmentation, ship, tta
+from cxr_jax import compact, config, experiment, exported, inference, networks, ship, tta
 from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.models import SEGMENTERS
 from tests import tiny
@@ -77,8 +77,8 @@ def test_two_models_of_one_organ_are_refused_before_either_is_exported(workdir, 
 )
 def test_every_segmenter_can_be_exported_for_any_batch(name, prepare):
     plan = dataclasses.replace(tiny.experiment(), segmenter={"name": name, "width": 16})
-    graph, model = segmentation.build(plan, jax.random.key(0))
-    soften = partial(prepare(segmentation.probability(graph)), model)
+    graph, model = networks.build_segmenter(plan, jax.random.key(0))
+    soften = partial(prepare(networks.probability(graph)), model)
     call = jax.export.deserialize(exported.serialise(inference.Predictor(plan, "pretraining", 0, model, soften))).call
     for count in (1, 3):
         images = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 1), np.uint8)
@@ -108,9 +108,9 @@ def test_a_shipped_model_is_that_of_its_run_in_less_than_half_of_the_bytes(workd
     # A quarter, but for the names of arrays, which count where these are so small.
     assert (shipped.stage, shipped.epoch) == ("transfer", found.epoch)
     assert path.stat().st_size < 0.45 * sum(leaf.nbytes for leaf in jax.tree.leaves(segmenter))
-    graph, _ = segmentation.build(found.experiment, None)
+    graph, _ = networks.build_segmenter(found.experiment, None)
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), np.uint8)
-    expected = segmentation.probability(graph)(segmenter, images)
+    expected = networks.probability(graph)(segmenter, images)
     np.testing.assert_allclose(shipped.soften(images), expected, atol=0.02)
 
 

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from cxr_jax import inference, strange
-from cxr_jax.data import radiographs
+from cxr_jax.data import prepared
+from cxr_jax.data.look import Look
 from cxr_jax.report import strange as report_strange
 from tests import tiny
 
 
 @pytest.fixture(scope="module")
 def lungs(tfds_dir):
-    return radiographs.load("phantom/a", "lungs", 64, tfds_dir)[np.arange(8)]
+    return prepared.load("phantom/a", "lungs", Look(64), tfds_dir)[np.arange(8)]
 
 
 @pytest.mark.parametrize("kind", strange.DISEASES)
@@ -82,10 +83,10 @@ def test_a_run_of_another_setting_leaves_rows_as_they_are(tmp_path, monkeypatch,
 def test_a_source_without_lungs_and_a_model_that_translates_are_refused(tfds_dir, monkeypatch, lungs):
     model = SimpleNamespace(experiment=tiny.experiment(), translates=False)
     monkeypatch.setattr(inference, "restore", lambda path: model)
-    load = radiographs.load
-    monkeypatch.setattr(radiographs, "load", lambda *args, **rest: load(*args, **rest)[np.arange(8)])
+    load = prepared.load
+    monkeypatch.setattr(prepared, "load", lambda *args, **rest: load(*args, **rest)[np.arange(8)])
     monkeypatch.setattr(
-        strange.datasets, "load", lambda *_: SimpleNamespace(source=load("phantom/a", "lungs", 64, tfds_dir))
+        strange.datasets, "load", lambda *_: SimpleNamespace(source=load("phantom/a", "lungs", Look(64), tfds_dir))
     )
     with pytest.raises(ValueError, match="expected masks of lungs for the images of phantom/a"):
         strange.measure("x", Path("x"), tfds_dir, None)

@@ -1,5 +1,6 @@
 """Table I: the grid of experiments, what is left alone, spreads, and the documents made of the rows."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -50,7 +51,10 @@ def test_every_preset_is_a_grid_of_valid_experiments(preset):
         ("tasks", ("liver",), "config.task must be one of lungs, heart, clavicles"),
         ("seeds", (0, "1"), "config.seeds must be a int"),
         ("segmenters", {"vnet": {}}, "config.segmenter.name must be one of"),
-        ("target", "montgomery", "config.target is unknown"),
+        ("target", "montgomery", "config.target is unknown; the fields of config are .*seeds, .*source, image_size, "),
+        ("segmenter", {"name": "unet"}, "config.segmenter is unknown"),
+        ("adaptation", None, "config.adaptation is unknown"),
+        ("image_size", "64", "config.image_size must be a int"),
         ("together", 0, "config.together must be in"),
         ("only", ("vnet",), "config.only must be one of unet; found 'vnet'"),
         ("critics", {"scan": {}}, "config.critics.scan.name is missing"),
@@ -74,6 +78,29 @@ def test_some_of_the_segmenters_are_a_part_of_the_grid():
     )
     assert list(part.segmenters) == ["scan", "unet"]
     assert part.experiments().items() < whole.experiments().items()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"ensemble": 3}, {"test_time_augmentation": True}, {"tones": "equalised"}, {"precision": "bfloat16"}]
+)
+def test_what_is_common_to_all_cells_is_said_in_the_table_s_config(changes):
+    plain, changed = tiny().experiments(), tiny(**changes).experiments()
+    assert changed == {name: dataclasses.replace(cell, **changes) for name, cell in plain.items()}
+
+
+def test_a_cell_has_the_segmenter_critic_task_fold_and_seed_of_its_folder():
+    table = config.parse(config_file.get_config("paper").to_dict() | {"seeds": (0, 7)})
+    for name, cell in table.experiments().items():
+        assert name == f"{cell.segmenter['name']}/{cell.task}_fold{cell.fold}_seed{cell.seed}"
+        assert cell.critic == table.critics.get(cell.segmenter["name"])
+
+
+def test_an_ensemble_of_segmenters_without_a_critic_is_refused_with_one_alone():
+    plain = config_file.get_config("paper").to_dict() | {"ensemble": 2}
+    with pytest.raises(config.ConfigError, match=r"config.ensemble is 2: a segmenter that learns against config.cr"):
+        config.parse(plain)
+    cells = config.parse(plain | {"only": ("unet", "fcn")}).experiments().values()
+    assert {cell.ensemble for cell in cells} == {2}
 
 
 def test_a_finished_cell_is_never_trained_again_and_more_seeds_only_add(tmp_path, tfds_dir):

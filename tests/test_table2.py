@@ -14,6 +14,7 @@ from cxr_jax import (
     config,
     datasets,
     experiment,
+    files,
     journal,
     plans,
     results,
@@ -23,7 +24,7 @@ from cxr_jax import (
     table2,
     transfer,
 )
-from cxr_jax.data import radiographs
+from cxr_jax.data import prepared
 from cxr_jax.plausibility import Shape
 from cxr_jax.report import cells, figure8, published, without_labels
 from cxr_jax.report import table2 as report_table2
@@ -138,13 +139,13 @@ def test_cells_share_what_their_seed_starts_from(finished):
 @pytest.mark.slow
 def test_a_task_without_labels_goes_on_from_the_warmed_up_translator_of_all(finished, tfds_dir, monkeypatch):
     workdir, rows = finished
-    load = radiographs.load
+    load = prepared.load
 
-    def unlabelled(name, task, *arguments):
-        data = load(name, task, *arguments)
+    def unlabelled(name, task, *arguments, **options):
+        data = load(name, task, *arguments, **options)
         return dataclasses.replace(data, masks=None) if (name, task) == ("phantom/b", "heart") else data
 
-    monkeypatch.setattr(radiographs, "load", unlabelled)
+    monkeypatch.setattr(prepared, "load", unlabelled)
     warm = workdir / "seed0/start/warmup/scalars.jsonl"
     before = warm.stat().st_mtime_ns
     more = table2.train(small(qualitative=("heart",)), workdir, tfds_dir, None)
@@ -186,7 +187,7 @@ def test_cells_older_than_the_jaccard_to_expect_stay_in_the_table(finished, tmp_
     path = tmp_path / "older/seed0/fine_tuning_0/results.json"
     older = json.loads(path.read_text())
     del older["expected_jaccard"]
-    results.write_json(path, older)
+    files.write_json(path, older)
     assert all(row["expected_jaccard"]["per_image"].keys() == row["jaccard"]["per_image"].keys() for row in rows)
     found = table2.train(small(), tmp_path / "older", tfds_dir, None)
     changed = [(before, after) for before, after in zip(rows, found, strict=True) if before != after]
@@ -203,7 +204,7 @@ def test_what_is_not_finished_is_trained_before_it_is_evaluated(finished, tmp_pa
     longer = small(adaptation=config.to_json(tiny.experiment())["pretraining"] | {"epochs": 3})
     shutil.copytree(workdir / "seed0/fine_tuning_5", tmp_path / "stopped")
     cell = runs.Run(longer.experiments()["seed0/fine_tuning_5"], tmp_path / "stopped")
-    results.write_json(cell.workdir / "config.json", config.to_json(cell.experiment))
+    files.write_json(cell.workdir / "config.json", config.to_json(cell.experiment))
     with pytest.raises(checkpoints.CheckpointError, match=r"ends at epoch 1 of 3: give the command with --mode=train"):
         experiment.evaluate_run(cell, tfds_dir, None)
 

@@ -226,9 +226,12 @@ def test_a_member_whose_epoch_cannot_be_kept_does_not_cost_the_others_theirs(tmp
         return keep(run, outcome)
 
     monkeypatch.setattr(training._Run, "keep", full)
+    reached = []
+    monkeypatch.setattr(training.devices, "wait_for_all", reached.append)
     with pytest.raises(OSError, match="no space left"):
         train(STAGE, [member(tmp_path / "full"), member(tmp_path / "well")])
     assert [saved_epochs(tmp_path / name / "toy" / "checkpoints")[-1] for name in ("full", "well")] == [1, 2]
+    assert reached == []  # of several processes, the one that fails does not wait for the others
 
 
 def test_scanned_and_dispatched_epochs_agree(monkeypatch):

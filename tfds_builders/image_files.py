@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from re import IGNORECASE, fullmatch
 
 import numpy as np
-import tensorflow_datasets as tfds
 from jaxtyping import Bool, Float, Int32, UInt8
 from PIL import Image, ImageOps
 
@@ -52,14 +51,6 @@ class File:
             return self.load()
         except UNREADABLE as error:
             raise DownloadError(f"{self.name}: cannot be read ({error}); {self.remedy}") from error
-
-
-def manual_folder(dl_manager: tfds.download.DownloadManager) -> Path:
-    """Return the manual directory; raise `FileNotFoundError` with the instructions where it is not there."""
-    try:
-        return Path(dl_manager.manual_dir)
-    except (AssertionError, OSError) as error:
-        raise FileNotFoundError(str(error)) from error
 
 
 def find_files(folder: Path) -> dict[str, File]:

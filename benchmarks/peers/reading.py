@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import crowd
-from cxr_jax.data.radiographs import Look
+from cxr_jax.data.look import Look
 from cxr_jax.data.stream import Records
 
 

@@ -14,7 +14,8 @@ from absl import logging
 from jaxtyping import Int
 
 from cxr_jax.data import splits
-from cxr_jax.data.radiographs import Look, text
+from cxr_jax.data.look import Look
+from cxr_jax.data.prepared import text
 from cxr_jax.data.stream import Records, Stream
 
 NAMES = ("id", "patient")  # of a record

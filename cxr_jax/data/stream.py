@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Array, Int, UInt8
 
-from cxr_jax.data.radiographs import Look
+from cxr_jax.data.look import Look
 
 THREADS = os.cpu_count() or 1
 

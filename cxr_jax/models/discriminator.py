@@ -58,7 +58,7 @@ class MultiScaleDiscriminator(nnx.Module):
         """Return the number by which height and width must be divisible."""
         return 2 ** (layers + scales - 1)
 
-    def __call__(self, images: Float[Array, "b h w 1"]) -> list[Float[Array, "b p q 1"]]:
+    def __call__(self, images: Float[Array, "b h w 1"]) -> list[Float[Array, "b _ _ 1"]]:
         """Return the patch scores of each scale, the finest first."""
         scores = []
         for discriminator in self.scales:

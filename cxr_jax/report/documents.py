@@ -1,8 +1,8 @@
 """The documents that hold tables and figures, and what writes each."""
 
-import json
 from pathlib import Path
 
+from cxr_jax.files import read_json
 from cxr_jax.report import best, figure7, figure8, headline, table1, table2
 from cxr_jax.report.single_runs import COLUMNS, TIDIED, ReportError, read_results, table
 from cxr_jax.report.tables import LISTS, TABLES
@@ -57,7 +57,7 @@ def written(root: Path) -> dict[Path, str]:
         documents[details] = insert(documents[details], section, content, DETAILS)
     for name, (section, report) in LISTS.items():
         path = root / RESULTS / report.FILE
-        content = report.markdown(json.loads(path.read_text()) if path.exists() else [])
+        content = report.markdown(read_json(path, []))
         documents[root / name] = insert((root / name).read_text(), section, content, name)
     front = headline.markdown(*(part.ROWS.read(root / RESULTS / part.ROWS.file) for part in (table2, best)))
     documents[root / README] = insert(documents[root / README], "headline", front, README)

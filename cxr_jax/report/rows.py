@@ -1,6 +1,5 @@
 """Results files that are lists of rows, one a cell of a table: read, checked, and added to."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +49,7 @@ class Table:
 
         Raises `RowsError` where it is another kind of file, a field is missing or a cell stands there twice.
         """
-        rows = json.loads(path.read_text()) if path.exists() else []
+        rows = files.read_json(path, [])
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise RowsError(
                 f"{path} is not a list of rows: expected the {self.source}.json that configs/{self.source}.py leaves; "
@@ -89,7 +88,7 @@ class Table:
                 f"{path} would mix what was not made alike:\n  " + "\n  ".join(found) + "\n"
                 "Make all cells of a protocol and size with one commit and config, or tell it to mix them (--mix)"
             )
-        files.write(path, json.dumps([rows[key] for key in sorted(rows)], indent=1) + "\n")
+        files.write_json(path, [rows[key] for key in sorted(rows)])
 
     def mixtures(self, rows: Sequence[Row]) -> list[str]:
         """Return a line for each way in which rows of one protocol and size were not made alike.

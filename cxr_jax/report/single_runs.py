@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_jax import checks, results
+from cxr_jax.files import write_json
 from cxr_jax.report.rows import markdown_table, with_spread
 from cxr_jax.report.tables import ROW_FILES
 
@@ -51,7 +52,7 @@ def add(name: str, workdir: Path, folder: Path) -> Path:
     path = folder / f"{name}.json"
     if path.name in ROW_FILES:
         raise ReportError(f"{path} is for the rows of a table: give the run another name, --add NAME=WORKDIR")
-    results.write_json(path, {"name": name, **_read(source)})
+    write_json(path, {"name": name, **_read(source)})
     return path
 
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from cxr_jax import config, datasets, experiment
-from cxr_jax.data import large, radiographs, splits, stream
+from cxr_jax.data import large, prepared, splits, stream
+from cxr_jax.data.look import Look
 from tests import hospitals, tiny
 
 HELD, FEW = 40, 7  # of the 160 phantoms in memory; images in a chunk
@@ -17,7 +18,7 @@ HELD, FEW = 40, 7  # of the 160 phantoms in memory; images in a chunk
 @pytest.fixture(scope="module")
 def phantoms(tfds_dir):
     """Return all images of scanner b by id."""
-    data = radiographs.load("phantom/b", "lungs", 32, tfds_dir)
+    data = prepared.load("phantom/b", "lungs", Look(32), tfds_dir)
     return dict(zip(data.ids, data.images, strict=True))
 
 
@@ -88,7 +89,7 @@ def test_nobody_is_on_both_sides(tmp_path, tfds_dir):
     some = {"target": "radiograph_folder", "target_dir": str(folder), "target_in_memory": 12}
     for fold in range(splits.FOLDS):
         data = datasets.load(tiny.experiment(fold=fold, **some), tfds_dir, None)
-        whole = large.choose(radiographs.prepare("radiograph_folder", tfds_dir, None, str(folder)), 12)
+        whole = large.choose(prepared.prepare("radiograph_folder", tfds_dir, None, str(folder)), 12)
         known = {f"{name}.png": patient for name, patient in zip(whole.ids, whole.patients, strict=True)}
         assert known == whose
         kept_back = {data.target.patients[row] for row in (*data.target_split.validation, *data.target_split.test)}

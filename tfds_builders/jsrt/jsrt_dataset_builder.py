@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from tfds_builders import image_files, squares
 from tfds_builders.image_files import TWELVE_BITS, DownloadError, File
+from tfds_builders.manual import manual_folder
 
 WITH_NODULE, WITHOUT_NODULE = 154, 93
 IMG_SIDE, MASK_SIDE = 2048, 1024
@@ -59,7 +60,7 @@ The manual directory must hold the radiographs and their masks, unpacked or as t
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        folder = image_files.manual_folder(dl_manager)
+        folder = manual_folder(dl_manager)
         files = image_files.find_files(folder)
         images = find_images(files)
         image_files.require(images, stems(), "radiographs", folder, self.MANUAL_DOWNLOAD_INSTRUCTIONS)

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from tfds_builders import image_files, squares
 from tfds_builders.image_files import File
+from tfds_builders.manual import manual_folder
 
 NORMAL, TUBERCULOSIS = 80, 58
 SIDES = ("left", "right")
@@ -56,7 +57,7 @@ unpacked or as its zip (https://openi.nlm.nih.gov/imgs/collections/NLM-Montgomer
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        folder = image_files.manual_folder(dl_manager)
+        folder = manual_folder(dl_manager)
         files = image_files.find_files(folder)
         images = find_images(files)
         require_images(images, folder, self.MANUAL_DOWNLOAD_INSTRUCTIONS)

@@ -1,4 +1,4 @@
-"""Loading prepared datasets: trimming, normalising, tasks."""
+"""Preparing datasets, and loading them: looks, tasks, folders."""
 
 import dataclasses
 import shutil
@@ -7,27 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_jax.data import radiographs, splits
+from cxr_jax.data import prepared, splits
+from cxr_jax.data.look import Look
+from cxr_jax.data.radiographs import TASKS
 from tests import hospitals
 from tfds_builders.radiograph_folder import folder as folders
 
 
-def test_body_frame_drops_black_borders():
-    image = np.full((20, 30), 3, np.uint8)
-    image[4:15, 6:28] = 200
-    assert radiographs.body_frame(image) == (slice(4, 15), slice(6, 28))
-    assert radiographs.body_frame(np.zeros((4, 4), np.uint8)) == (slice(None), slice(None))
-
-
-def test_normalise_stretches_to_the_full_range():
-    image = np.array([[50.0, 90.0], [75.0, 150.0]])
-    np.testing.assert_array_equal(radiographs.normalise(image), [[0, 102], [64, 255]])
-    assert not radiographs.normalise(np.full((3, 3), 7.0)).any()
-
-
 @pytest.fixture(scope="module")
 def phantoms(tfds_dir):
-    return {task: radiographs.load("phantom/b", task, 32, tfds_dir) for task in radiographs.TASKS}
+    return {task: prepared.load("phantom/b", task, Look(32), tfds_dir) for task in TASKS}
 
 
 def test_load_gives_sorted_uint8_arrays(phantoms):
@@ -56,82 +45,72 @@ def test_indexing_keeps_images_masks_and_ids_together(phantoms):
 
 def test_pixels_have_a_size_where_the_field_of_view_is_known(phantoms, tfds_dir, monkeypatch):
     assert phantoms["lungs"].spacing is None
-    monkeypatch.setitem(radiographs.FIELD_MM, "phantom/b", 320.0)
-    data = radiographs.load("phantom/b", "lungs", 32, tfds_dir)
-    whole = radiographs.load("phantom/b", "lungs", 64, tfds_dir)
+    monkeypatch.setitem(prepared.FIELD_MM, "phantom/b", 320.0)
+    data = prepared.load("phantom/b", "lungs", Look(32), tfds_dir)
+    whole = prepared.load("phantom/b", "lungs", Look(64), tfds_dir)
     np.testing.assert_allclose(data.spacing, 2 * whole.spacing)
     assert (data.spacing <= 10.0).all()
     assert (data.spacing.min(axis=1) < 10.0).all()  # b has a black frame, which is cut off
     np.testing.assert_array_equal(data[np.array([3, 1])].spacing, data.spacing[[3, 1]])
-    untrimmed = radiographs.load("phantom/b", "lungs", 32, tfds_dir, trim=False)
+    untrimmed = prepared.load("phantom/b", "lungs", Look(32, trim=False), tfds_dir)
     assert (untrimmed.spacing == 10.0).all()
 
 
 def test_negated_images_are_negatives_with_the_same_masks(phantoms, tfds_dir):
-    negated = radiographs.load("phantom/b", "lungs", 32, tfds_dir, negate=True)
+    negated = prepared.load("phantom/b", "lungs", Look(32, negate=True), tfds_dir)
     np.testing.assert_array_equal(negated.images, 255 - phantoms["lungs"].images)
     np.testing.assert_array_equal(negated.masks, phantoms["lungs"].masks)
 
 
-def test_equalised_tones_are_those_of_any_monotone_curve_of_the_image(phantoms, tfds_dir):
+def test_equalised_images_are_as_dark_as_bright(phantoms, tfds_dir):
     stretched = phantoms["lungs"]
-    equalised = radiographs.load("phantom/b", "lungs", 32, tfds_dir, tones="equalised")
+    equalised = prepared.load("phantom/b", "lungs", Look(32, tones="equalised"), tfds_dir)
     np.testing.assert_array_equal(equalised.masks, stretched.masks)
     medians = [np.median(data.images / 255, axis=(1, 2, 3)) for data in (stretched, equalised)]
     assert np.abs(medians[1] - 0.5).max() < 0.1 < np.abs(medians[0] - 0.5).max()
-    image = np.random.default_rng(0).permutation(256).reshape(16, 16).astype(np.uint16)
-    curved = 40_000 * (image / 255) ** 0.5
-    np.testing.assert_array_equal(radiographs.equalise(curved), radiographs.equalise(image))
-    np.testing.assert_array_equal(radiographs.equalise(65_535 - curved), 255 - radiographs.equalise(image))
-    assert not radiographs.equalise(np.full((4, 4), 7)).any()
-
-
-def test_equal_pixels_share_the_mean_of_their_ranks():
-    image = np.repeat([30, 31, 200], [8, 4, 4]).reshape(4, 4)  # mean ranks 4.5, 10.5 and 14.5
-    np.testing.assert_array_equal(radiographs.equalise(image).ravel(), np.repeat([0, 153, 255], [8, 4, 4]))
 
 
 def test_untrimmed_images_keep_their_black_frame(phantoms, tfds_dir):
     trimmed = phantoms["lungs"]
-    whole = radiographs.load("phantom/b", "lungs", 32, tfds_dir, trim=False)
+    whole = prepared.load("phantom/b", "lungs", Look(32, trim=False), tfds_dir)
     edges = [(data.images[:, :, [0, -1]] < 10).all(axis=1).mean() for data in (trimmed, whole)]
     assert edges[0] < 0.2 < 0.5 < edges[1]
     assert whole.masks.mean() < trimmed.masks.mean()
 
 
 def test_images_are_not_blown_up(tfds_dir):
-    with pytest.raises(radiographs.DatasetError, match=r"holds images of 128x128: expected config.image_size to be"):
-        radiographs.load("phantom/b", "lungs", 160, tfds_dir)
+    with pytest.raises(prepared.DatasetError, match=r"holds images of 128x128: expected config.image_size to be"):
+        prepared.load("phantom/b", "lungs", Look(160), tfds_dir)
 
 
 def test_unknown_dataset_lists_the_valid_ones(tmp_path):
-    with pytest.raises(radiographs.DatasetError, match=r"unknown dataset 'shenzen'.*jsrt, montgomery"):
-        radiographs.load("shenzen", "lungs", 32, str(tmp_path))
+    with pytest.raises(prepared.DatasetError, match=r"unknown dataset 'shenzen'.*jsrt, montgomery"):
+        prepared.load("shenzen", "lungs", Look(32), str(tmp_path))
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     def denied(*arguments, **options):
         raise PermissionError(13, "Permission denied", "0001.png")
 
-    monkeypatch.setattr(radiographs.tfds, "builder", denied)
-    with pytest.raises(radiographs.DatasetError, match=r"could not be prepared: .*Permission denied: '0001\.png'"):
-        radiographs.prepare("jsrt", str(tmp_path), None)
+    monkeypatch.setattr(prepared.tfds, "builder", denied)
+    with pytest.raises(prepared.DatasetError, match=r"could not be prepared: .*Permission denied: '0001\.png'"):
+        prepared.prepare("jsrt", str(tmp_path), None)
 
 
 def test_another_process_may_finish_preparing_first(phantoms, tfds_dir, tmp_path, monkeypatch):
     def finished_by_another(builder, **options):
         shutil.copytree(tfds_dir, tmp_path, dirs_exist_ok=True)
 
-    monkeypatch.setattr(radiographs.tfds.core.GeneratorBasedBuilder, "_download_and_prepare", finished_by_another)
-    loaded = radiographs.load("phantom/b", "lungs", 32, str(tmp_path))
+    monkeypatch.setattr(prepared.tfds.core.GeneratorBasedBuilder, "_download_and_prepare", finished_by_another)
+    loaded = prepared.load("phantom/b", "lungs", Look(32), str(tmp_path))
     np.testing.assert_array_equal(loaded.images, phantoms["lungs"].images)
     assert not list(tmp_path.rglob("incomplete*"))
 
 
 @pytest.mark.parametrize("name", ["jsrt", "montgomery"])
 def test_nothing_in_the_manual_directory(tmp_path, name):
-    with pytest.raises(radiographs.DatasetError, match=f"dataset '{name}' could not be prepared"):
-        radiographs.load(name, "lungs", 32, str(tmp_path / "data"), str(tmp_path / "manual"))
+    with pytest.raises(prepared.DatasetError, match=f"dataset '{name}' could not be prepared"):
+        prepared.load(name, "lungs", Look(32), str(tmp_path / "data"), str(tmp_path / "manual"))
     assert not list((tmp_path / "data").rglob("*.array_record*"))
 
 
@@ -142,7 +121,7 @@ def hospital(tmp_path_factory, tfds_dir):
 
 
 def load_folder(folder, tfds_dir, task="lungs"):
-    return radiographs.load("radiograph_folder", task, 32, tfds_dir, folder=str(folder))
+    return prepared.load("radiograph_folder", task, Look(32), tfds_dir, folder=str(folder))
 
 
 def test_a_folder_is_loaded_as_what_is_in_it(phantoms, hospital, tfds_dir):
@@ -193,21 +172,21 @@ def test_one_mask_of_both_lungs_does_as_well(hospital, tmp_path, tfds_dir):
 
 def test_tasks_and_features():
     features = ("left_lung", "right_lung", "heart", "clavicles", "left_clavicle")
-    assert radiographs.structures_of("lungs", features) == hospitals.LUNGS
-    assert radiographs.structures_of("heart", features) == ("heart",)
-    assert radiographs.structures_of("clavicles", features) == ("clavicles",)
-    assert radiographs.structures_of("clavicles", features[:3]) == ()
+    assert prepared.structures_of("lungs", features) == hospitals.LUNGS
+    assert prepared.structures_of("heart", features) == ("heart",)
+    assert prepared.structures_of("clavicles", features) == ("clavicles",)
+    assert prepared.structures_of("clavicles", features[:3]) == ()
 
 
 def test_what_is_wrong_with_a_folder_is_a_dataset_error(tmp_path, tfds_dir):
     with pytest.raises(
-        radiographs.DatasetError, match=r"'radiograph_folder' could not be prepared: .*: 1 fault:\n  it is not there"
+        prepared.DatasetError, match=r"'radiograph_folder' could not be prepared: .*: 1 fault:\n  it is not there"
     ):
         load_folder(tmp_path / "nowhere", tfds_dir)
-    with pytest.raises(radiographs.DatasetError, match=r"expected a folder for dataset 'radiograph_folder'"):
-        radiographs.load("radiograph_folder", "lungs", 32, tfds_dir)
-    with pytest.raises(radiographs.DatasetError, match=r"found '/some' for 'phantom/b'"):
-        radiographs.load("phantom/b", "lungs", 32, tfds_dir, folder="/some")
+    with pytest.raises(prepared.DatasetError, match=r"expected a folder for dataset 'radiograph_folder'"):
+        prepared.load("radiograph_folder", "lungs", Look(32), tfds_dir)
+    with pytest.raises(prepared.DatasetError, match=r"found '/some' for 'phantom/b'"):
+        prepared.load("phantom/b", "lungs", Look(32), tfds_dir, folder="/some")
 
 
 def test_a_folder_holds_at_least_what_splitting_needs():
