@@ -73,7 +73,7 @@ def template() -> jinja2.Template:
 def _stage(name: str, folder: Path) -> dict[str, Any]:
     rows = journal.read(folder / journal.SCALARS)
     shown = {path.stem: _png(np.asarray(Image.open(path))) for path in sorted(folder.glob("*.png"))}
-    return {"name": name.replace("_", " "), "epochs": len(rows), "curves": _curves(rows), "pictures": shown}
+    return {"name": name.replace("_", " "), "curves": _curves(rows), "pictures": shown}
 
 
 def _test(name: str, cases: Sequence[Case]) -> dict[str, Any]:
