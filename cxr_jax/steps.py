@@ -184,9 +184,9 @@ def make_supervised_step(
     recovered samples G_BA(G_AB(a)) and B's are translated ones G_BA(b), where they have a label. In the look of
     B, which the paper does not have, they are G_AB(a) and b. Without `target_labels` no mask of B
     enters, and no image of B but for its style where the translator asks for that.
-    `perturb` is the augmentation of appearance in front of M_A, which must stay differentiable. M_A sees all looks
-    in one batch, so that batch norm, where it has that, normalises them as it will when it is used: by the statistics
-    of all. Images of B without a label then count in these, and in nothing else.
+    `perturb` is the augmentation of appearance in front of M_A, which must stay differentiable; it draws the same for
+    an image in each of its looks. M_A sees all looks in one batch, so that batch norm, where it has that, normalises
+    them as it will when it is used: by the statistics of all. Images of B without a label then count in these, and in nothing else.
     """
     shown = {look: weight for look, weight in looks.items() if weight > 0}
 
