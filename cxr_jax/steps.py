@@ -186,7 +186,8 @@ def make_supervised_step(
     enters, and no image of B but for its style where the translator asks for that.
     `perturb` is the augmentation of appearance in front of M_A, which must stay differentiable; it draws the same for
     an image in each of its looks. M_A sees all looks in one batch, so that batch norm, where it has that, normalises
-    them as it will when it is used: by the statistics of all. Images of B without a label then count in these, and in nothing else.
+    them as it will when it is used: by the statistics of all. Images of B without a label then
+    count in these, and in nothing else.
     """
     shown = {look: weight for look, weight in looks.items() if weight > 0}
 
