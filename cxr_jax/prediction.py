@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from absl import logging
 from tqdm import tqdm
 
-from cxr_jax import dicom_seg, inference, mask_files, measurements, reading
+from cxr_jax import dicom_seg, inference, mask_files, measurements, negatives, reading
+from cxr_jax.data.radiographs import TASKS
 from cxr_jax.inputs import TABLE, Input, find
 from cxr_jax.isolation import IsolatedReader
-from cxr_jax.prediction_table import ABOUT, DONE, PredictionError, Table, called, describe, written_before
+from cxr_jax.prediction_table import ABOUT, DONE, NEGATIVE, PredictionError, Table, called, describe, written_before
 from cxr_jax.predictor import Predictor
 from tfds_builders.radiograph_files import Radiograph
 from tfds_builders.squares import looks_blank
@@ -60,6 +62,7 @@ def predict(
         for chunk in _read(left, together, table):
             _draw(chunk, together, models, tidy, mask_format, table)
             chunk.clear()  # before the next one fills
+    _warn_of_negatives(table.files(NEGATIVE, "yes"), len(inputs))
     skipped = [item for item in inputs if called(item.name) not in table.done]
     _remove(path for item in skipped for path in outputs[item])  # of an earlier run: nobody shall take it for theirs
     return len(skipped) + len(unreachable)
@@ -116,9 +119,11 @@ def _draw(
     """Write what belongs to each radiograph, and its line of the table."""
     images = [radiograph.pixels for _, radiograph in chunk]
     weights = {organ: model.fingerprint for organ, model in models.items()}
-    drawn = {organ: model.find(images, tidy=tidy, batch=together) for organ, model in models.items()}
-    for item, radiograph in chunk:
-        found = {organ: next(masks) for organ, masks in drawn.items()}
+    drawn = {organ: list(model.find(images, tidy=tidy, batch=together)) for organ, model in models.items()}
+    first = next(organ for organ in TASKS if organ in models)
+    negative = negatives.found_in(models[first], images, drawn[first], tidy=tidy, batch=together)
+    for (item, radiograph), is_negative, *of_organs in zip(chunk, negative, *drawn.values(), strict=True):
+        found = dict(zip(drawn, of_organs, strict=True))
         masks = {organ: its.mask for organ, its in found.items()}
         try:
             mask_files.write(item.stem, masks, radiograph, item.path, mask_format, weights)
@@ -128,4 +133,14 @@ def _draw(
         height, width = radiograph.pixels.shape
         measured = measurements.measure(masks, radiograph.spacing)
         measured |= {f"{organ}_expected_jaccard": its.expected_jaccard for organ, its in found.items()}
+        measured[NEGATIVE] = "yes" if is_negative else "no"
         table.add({"file": item.name, "status": DONE, "height": height, "width": width, **measured})
+
+
+def _warn_of_negatives(names: Sequence[str], count: int) -> None:
+    if names:
+        logging.warning(
+            "%d of %d radiographs seem to be negatives, the first %s (%s in %s says which): where bones are dark, "
+            "invert the file and predict it again",
+            *(len(names), count, names[0], NEGATIVE, TABLE),
+        )

@@ -24,7 +24,8 @@ MEASURED = (
     *(f"{organ}_expected_jaccard" for organ in mask_files.COLOURS),
 )
 FORMULAS = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet computes
-COLUMNS = ("file", "status", "height", "width", *MEASURED)
+NEGATIVE = "seems_negative"
+COLUMNS = ("file", "status", "height", "width", NEGATIVE, *MEASURED)
 SAVE_EVERY = 30.0  # seconds
 DONE = "ok"  # the status of an input whose masks are written
 
@@ -85,6 +86,10 @@ class Table:
         """Log that an input is skipped, and add its line."""
         logging.error("skipped: %s", reason)
         self.add({"file": name, "status": str(reason)})
+
+    def files(self, column: str, value: str) -> list[str]:
+        """Return the files whose lines have that value in that column, in order."""
+        return sorted(str(row["file"]) for row in self._rows if row.get(column) == value)
 
     def save(self) -> None:
         """Write the lines in the order of their files; raise `PredictionError` if that fails."""
