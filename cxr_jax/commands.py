@@ -4,24 +4,15 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
 
-from cxr_jax import (
-    compact,
-    config,
-    devices,
-    experiment,
-    exported,
-    mask_files,
-    plans,
-    prediction,
-    results,
-    table1,
-    table2,
-)
+from cxr_jax import compact, config, devices, exported, mask_files, plans, prediction
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file in configs/.")
 WORKDIR = flags.DEFINE_string(
@@ -59,12 +50,6 @@ TAKES = {
     "evaluate": TRAINED,
     "predict": (CHECKPOINTS, INPUT, OUTPUT, TIDY, MASK_FORMAT, OVERWRITE, RESUME),
     "export": (CHECKPOINTS, OUTPUT, OVERWRITE),
-}
-
-KINDS = {
-    plans.Experiment: (experiment, results.screen),
-    plans.Table1: (table1, table1.screen),
-    plans.Table2: (table2, table2.screen),
 }
 
 
@@ -126,12 +111,27 @@ def _run(mode: str) -> None:
         raise app.UsageError(f"--mode={mode} needs --config, a file in configs/")
     plan = config.parse(CONFIG.value)
     workdir = _path(WORKDIR.value or _default_workdir())
-    kind, screen = KINDS[type(plan)]
+    kind, screen = _kind(plan)
     folders = (value and str(_path(value)) for value in (DATA_DIR.value, MANUAL_DIR.value))
     found = getattr(kind, mode)(plan, workdir, *folders)
     if devices.is_primary():
         print(screen(found))
         print(f"  results, checkpoints, pictures and logs: {workdir}")
+
+
+def _kind(plan: plans.Experiment | plans.Table1 | plans.Table2) -> tuple[ModuleType, Callable[[Any], str]]:
+    """Return the module that trains and tests a plan, and what makes text of what it returns.
+
+    They are imported here, so that predicting starts without all that training needs.
+    """
+    from cxr_jax import experiment, results, table1, table2
+
+    kinds = {
+        plans.Experiment: (experiment, results.screen),
+        plans.Table1: (table1, table1.screen),
+        plans.Table2: (table2, table2.screen),
+    }
+    return kinds[type(plan)]
 
 
 def _default_workdir() -> str:

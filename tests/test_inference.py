@@ -106,9 +106,10 @@ def test_a_model_of_a_folder_sees_an_image_as_it_learned_from_it(finished, tfds_
     assert exported.describe(model)["preparation"][0].startswith("resize the image to 512x512")
 
 
-def test_reading_and_predicting_need_nothing_of_training():
-    program = """import sys; from cxr_jax import inference, reading
-print(*{"tensorflow_datasets", "array_record", "grain", "tensorboardX", "matplotlib"} & set(sys.modules))"""
+@pytest.mark.parametrize("modules", ["inference, reading", "commands"])  # the second: `--mode=predict` and `export`
+def test_reading_and_predicting_need_nothing_of_training(modules):
+    program = f"""import sys; from cxr_jax import {modules}
+print(*{{"tensorflow_datasets", "array_record", "grain", "tensorboardX", "matplotlib"}} & set(sys.modules))"""
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not run.stdout.split()
 
