@@ -1,6 +1,6 @@
 """Convolutions that keep the size, in forms that XLA makes quick programs of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,12 +31,14 @@ def convolve(
     """Return `jax.lax.conv_general_dilated` of channels-last images; on a CPU its gradient by the kernel is another.
 
     That gradient is a convolution whose kernel is as large as the images. XLA's for CPUs is up to twice as slow
-    at it, and of a single image five times, where it has to pad as well. So there the border is written out first.
+    at it, and of a single image five times, where it has to pad as well. So there the border is written out first. And
+    it rearranges what is convolved, slowly, and multiplies matrices with as many columns as the kernel has channels; so
+    where a layer has fewer channels out than in, what comes back is convolved with the images as the kernel.
     """
     apply = partial(
         jax.lax.conv_general_dilated, window_strides=strides, rhs_dilation=rhs_dilation, **_CHANNELS_LAST | options
     )
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or not _all_one(options.get("lhs_dilation") or ()):
         return apply(x, kernel, padding=padding)
 
     @jax.custom_vjp
@@ -50,13 +52,39 @@ def convolve(
         x, kernel = saved
         reach = [1 + (side - 1) * rate for side, rate in zip(kernel.shape[:2], rhs_dilation, strict=True)]
         border = jax.lax.padtype_to_pads(x.shape[1:3], reach, strides, padding) if padding == "SAME" else padding
-        padded = jnp.pad(x, ((0, 0), *border, (0, 0)))
         (by_images,) = jax.vjp(lambda x: apply(x, kernel, padding=padding), x)[1](of)
+        if _all_one((*strides, *rhs_dilation)) and kernel.shape[-1] < kernel.shape[-2] == x.shape[-1]:
+            return by_images, _by_kernel_of_few(x, of, kernel.shape[:2], border, options.get("precision"))
+        padded = jnp.pad(x, ((0, 0), *border, (0, 0)))
         (by_kernel,) = jax.vjp(lambda kernel: apply(padded, kernel, padding="VALID"), kernel)[1](of)
         return by_images, by_kernel
 
     convolved.defvjp(forward, backward)
     return convolved(x, kernel)
+
+
+def _all_one(rates: Iterable[int]) -> bool:
+    return all(rate == 1 for rate in rates)
+
+
+def _by_kernel_of_few(
+    x: Float[Array, "b h w i"],
+    of: Float[Array, "b p q o"],
+    sides: Sequence[int],
+    border: Sequence[tuple[int, int]],
+    precision: jax.lax.PrecisionLike,
+) -> Float[Array, "m n i o"]:
+    """Return the gradient by a kernel of those `sides`, given the images, their border and the gradient by the outcome.
+
+    In it stands, for each position, the product of the images and of that gradient, `of`, moved against each other. So
+    it is `of` convolved with the images, the batch as channels, turned round.
+    """
+    reach = [(side - 1 - low, side - 1 - high) for side, (low, high) in zip(sides, border, strict=True)]
+    padded = jax.lax.pad(of, jnp.zeros((), of.dtype), [(0, 0, 0), *((low, high, 0) for low, high in reach), (0, 0, 0)])
+    found = jax.lax.conv_general_dilated(
+        padded, x, (1, 1), "VALID", dimension_numbers=("CHWN", "IHWO", "NHWC"), precision=precision
+    )
+    return found[:, ::-1, ::-1].transpose(1, 2, 3, 0)
 
 
 class ConvByProduct(nnx.Conv):

@@ -29,13 +29,16 @@ def gradients(layer: nnx.Conv, x: jax.Array, weights: jax.Array) -> tuple:
         (7, {"use_bias": False}, 2),
         (3, {"kernel_dilation": 4}, 2),
         (3, {"strides": 2}, 2),
+        (3, {"input_dilation": 2, "padding": [(1, 1), (2, 1)]}, 2),
+        (3, {"padding": [(3, 0), (0, 4)]}, 2),
         (4, {"padding": [(1, 2), (2, 1)]}, 2),
     ],
 )
-def test_a_convolution_and_its_gradients_are_xlas(side, options, batch):
-    ours = convolution.same_conv(2, 5, side, **options, rngs=nnx.Rngs(0))
-    theirs = nnx.Conv(2, 5, (side, side), kernel_init=layers.KAIMING, **options, rngs=nnx.Rngs(0))
-    x = images(batch, 9, 12, 2)
+@pytest.mark.parametrize("channels", [(2, 5), (6, 4)])
+def test_a_convolution_and_its_gradients_are_xlas(channels, side, options, batch):
+    ours = convolution.same_conv(*channels, side, **options, rngs=nnx.Rngs(0))
+    theirs = nnx.Conv(*channels, (side, side), kernel_init=layers.KAIMING, **options, rngs=nnx.Rngs(0))
+    x = images(batch, 9, 12, channels[0])
     np.testing.assert_array_equal(ours(x), theirs(x))
     weights = images(*theirs(x).shape)
     for found, expected in zip(
