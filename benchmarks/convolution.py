@@ -51,8 +51,8 @@ def by_convolution(x: Images, kernel: Kernel, of: Gradient) -> Kernel:
     return jax.vjp(lambda kernel: convolution(x, kernel), kernel)[1](of)[0]
 
 
-def by_padded_images(x: Images, kernel: Kernel, of: Gradient) -> Kernel:
-    """Return it as that convolution of images whose border is written out: on a CPU, what training uses."""
+def as_in_training(x: Images, kernel: Kernel, of: Gradient) -> Kernel:
+    """Return it as training on a CPU has it: borders written out, roles exchanged for few channels out."""
     return jax.vjp(lambda kernel: convolve(x, kernel, (1, 1), "SAME"), kernel)[1](of)[0]
 
 
@@ -86,7 +86,7 @@ def by_shifts_in_turn(x: Images, kernel: Kernel, of: Gradient) -> Kernel:
     return jax.lax.fori_loop(0, len(x), add, jnp.zeros_like(kernel))
 
 
-KERNEL_GRADIENTS = (by_convolution, by_padded_images, by_nine_products, by_patches, by_shifts, by_shifts_in_turn)
+KERNEL_GRADIENTS = (by_convolution, as_in_training, by_nine_products, by_patches, by_shifts, by_shifts_in_turn)
 
 
 def _shifted(x: Float[Array, "b h w c"], axis: int, by: int) -> Float[Array, "b h w c"]:
