@@ -8,11 +8,10 @@ from pathlib import Path
 from absl import logging
 from tqdm import tqdm
 
-from cxr_jax import dicom_seg, inference, mask_files, measurements, negatives, reading
-from cxr_jax.data.radiographs import TASKS
+from cxr_jax import dicom_seg, inference, inversion, mask_files, measurements, reading
 from cxr_jax.inputs import TABLE, Input, find
 from cxr_jax.isolation import IsolatedReader
-from cxr_jax.prediction_table import ABOUT, DONE, NEGATIVE, PredictionError, Table, called, describe, written_before
+from cxr_jax.prediction_table import ABOUT, DONE, INVERTED, PredictionError, Table, called, describe, written_before
 from cxr_jax.predictor import Predictor
 from tfds_builders.radiograph_files import Radiograph
 from tfds_builders.squares import looks_blank
@@ -62,7 +61,7 @@ def predict(
         for chunk in _read(left, together, table):
             _draw(chunk, together, models, tidy, mask_format, table)
             chunk.clear()  # before the next one fills
-    _warn_of_negatives(table.files(NEGATIVE, "yes"), len(inputs))
+    _warn_of_inverted(table.files(INVERTED, "yes"), len(table.done))
     skipped = [item for item in inputs if called(item.name) not in table.done]
     _remove(path for item in skipped for path in outputs[item])  # of an earlier run: nobody shall take it for theirs
     return len(skipped) + len(unreachable)
@@ -119,11 +118,14 @@ def _draw(
     """Write what belongs to each radiograph, and its line of the table."""
     images = [radiograph.pixels for _, radiograph in chunk]
     weights = {organ: model.fingerprint for organ, model in models.items()}
-    drawn = {organ: list(model.find(images, tidy=tidy, batch=together)) for organ, model in models.items()}
-    first = next(organ for organ in TASKS if organ in models)
-    negative = negatives.found_in(models[first], images, drawn[first], tidy=tidy, batch=together)
-    for (item, radiograph), is_negative, *of_organs in zip(chunk, negative, *drawn.values(), strict=True):
-        found = dict(zip(drawn, of_organs, strict=True))
+    drawn = {organ: model.find(images, tidy=tidy, batch=together) for organ, model in models.items()}
+    seem = [""] * len(chunk)  # it is not told
+    if lungs := models.get(inversion.ORGAN):
+        found = list(drawn[inversion.ORGAN])
+        inverted = inversion.inverted(lungs, images, found, tidy=tidy, batch=together)
+        drawn[inversion.ORGAN], seem = iter(found), ["yes" if one else "no" for one in inverted]
+    for (item, radiograph), seems_inverted in zip(chunk, seem, strict=True):
+        found = {organ: next(masks) for organ, masks in drawn.items()}
         masks = {organ: its.mask for organ, its in found.items()}
         try:
             mask_files.write(item.stem, masks, radiograph, item.path, mask_format, weights)
@@ -133,14 +135,14 @@ def _draw(
         height, width = radiograph.pixels.shape
         measured = measurements.measure(masks, radiograph.spacing)
         measured |= {f"{organ}_expected_jaccard": its.expected_jaccard for organ, its in found.items()}
-        measured[NEGATIVE] = "yes" if is_negative else "no"
+        measured[INVERTED] = seems_inverted
         table.add({"file": item.name, "status": DONE, "height": height, "width": width, **measured})
 
 
-def _warn_of_negatives(names: Sequence[str], count: int) -> None:
+def _warn_of_inverted(names: Sequence[str], count: int) -> None:
     if names:
         logging.warning(
-            "%d of %d radiographs seem to be negatives, the first %s (%s in %s says which): where bones are dark, "
-            "invert the file and predict it again",
-            *(len(names), count, names[0], NEGATIVE, TABLE),
+            "%d of %d radiographs seem inverted, the first %s (%s in %s says which): their masks are probably wrong; "
+            "look whether bones are dark where they should be bright, invert these files and predict them again",
+            *(len(names), count, names[0], INVERTED, TABLE),
         )

@@ -24,8 +24,8 @@ MEASURED = (
     *(f"{organ}_expected_jaccard" for organ in mask_files.COLOURS),
 )
 FORMULAS = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet computes
-NEGATIVE = "seems_negative"
-COLUMNS = ("file", "status", "height", "width", NEGATIVE, *MEASURED)
+INVERTED = "seems_inverted"
+COLUMNS = ("file", "status", "height", "width", INVERTED, *MEASURED)
 SAVE_EVERY = 30.0  # seconds
 DONE = "ok"  # the status of an input whose masks are written
 
@@ -126,8 +126,8 @@ def written_before(output: Path, about: Mapping[str, object]) -> dict[str, Row]:
             lines = [{name: row[name] for name in COLUMNS} for row in csv.DictReader(file)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PredictionError(
-            f"expected in {output} the {TABLE} and {ABOUT} of the run to go on with, as it left them; found others "
-            f"({error!r}): give another --output, or --overwrite"
+            f"expected in {output} the {TABLE} and {ABOUT} of the run to go on with, as this version leaves them; "
+            f"found others ({error!r}): give another --output, or --overwrite"
         ) from error
     if differing := [what for what, other in _made(about).items() if found.get(what) != other]:
         raise PredictionError(

@@ -14,11 +14,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
 from cxr_jax import evaluation, metrics, plans, postprocessing
+from cxr_jax.data.look import WHOLE
 from cxr_jax.data.radiographs import TASKS, stored_side
 from tfds_builders.squares import resize, stored_square
 
 Images = UInt8[Array, "b s s 1"] | UInt8[np.ndarray, "b s s 1"]
 Frame = tuple[slice, slice]
+Prepare = Callable[[np.ndarray], tuple[Frame, UInt8[np.ndarray, "s s 1"]]]
 
 
 class Found(NamedTuple):
@@ -110,11 +112,17 @@ class Predictor:
         self, images: Iterable[np.ndarray], *, tidy: bool = False, batch: int = evaluation.BATCH_SIZE
     ) -> Iterator[Found]:
         """Yield the mask of each radiograph in turn and how good it should be, as `masks` does."""
-        for held, frames, soft in self._softened(images, batch):
-            masks = postprocessing.tidied(soft, self.parts) if tidy else soft > 0.5
-            expected = np.asarray(metrics.expected_jaccard(soft, masks))
-            for mask, score, image, frame in zip(masks, expected, held, frames, strict=False):
+        for held, frames, soft in self._softened(images, batch, self._prepared):
+            for mask, score, image, frame in zip(*self._drawn(soft, tidy), held, frames, strict=False):
                 yield Found(_at_own_size(mask, image, frame) >= 0.5, float(score))
+
+    def expect_of_negatives(
+        self, images: Iterable[np.ndarray], *, tidy: bool = False, batch: int = evaluation.BATCH_SIZE
+    ) -> Iterator[float]:
+        """Yield the Jaccard, in percent, that would be expected of the mask of each radiograph's negative."""
+        for held, _, soft in self._softened(images, batch, self._prepared_negative):
+            _, expected = self._drawn(soft, tidy)
+            yield from map(float, expected[: len(held)])
 
     def probability(self, image: np.ndarray) -> Float[np.ndarray, "h w"]:
         """Return the probability of the foreground at each pixel of a radiograph; 0 in its black frame.
@@ -128,17 +136,24 @@ class Predictor:
         self, images: Iterable[np.ndarray], *, batch: int = evaluation.BATCH_SIZE
     ) -> Iterator[Float[np.ndarray, "h w"]]:
         """Yield the `probability` of each radiograph in turn, `batch` of them predicted at once; no more are held."""
-        for held, frames, soft in self._softened(images, batch):
+        for held, frames, soft in self._softened(images, batch, self._prepared):
             yield from map(_at_own_size, soft, held, frames)
 
-    def _softened(self, images: Iterable[np.ndarray], batch: int) -> Iterator[Softened]:
+    def _drawn(
+        self, soft: Float[np.ndarray, "b s s 1"], tidy: bool
+    ) -> tuple[Bool[np.ndarray, "b s s 1"], Float[np.ndarray, " b"]]:
+        """Return masks, and the Jaccard that is to be expected of each."""
+        masks = postprocessing.tidied(soft, self.parts) if tidy else soft > 0.5
+        return masks, np.asarray(metrics.expected_jaccard(soft, masks))
+
+    def _softened(self, images: Iterable[np.ndarray], batch: int, prepare: Prepare) -> Iterator[Softened]:
         """Yield `batch` images at a time, the frames of them that the networks see, and what `soften` makes of these.
 
         Its rows are `batch` in any case: where images are fewer, the rest repeat the last.
         """
         images = iter(images)
         while held := list(itertools.islice(images, batch)):
-            frames, prepared = zip(*map(self._prepared, held), strict=True)
+            frames, prepared = zip(*map(prepare, held), strict=True)
             filled = np.stack([*prepared, *[prepared[-1]] * (batch - len(held))])  # one shape is compiled once
             yield Softened(held, frames, np.asarray(self.soften(filled)))
 
@@ -153,6 +168,11 @@ class Predictor:
             raise ValueError(f"expected one grey image (h w), found an empty one, {image.shape}")
         look, square = self.experiment.look(self.dataset), stored_square(image, stored_side(self.dataset))
         return _scaled(look.frame(square), len(square), image.shape), look(square)
+
+    def _prepared_negative(self, image: np.ndarray) -> tuple[Frame, UInt8[np.ndarray, "s s 1"]]:
+        """Do so for the negative of an image, whose own black frame is cut off first: it would be white."""
+        look, square = self.experiment.look(self.dataset), stored_square(image, stored_side(self.dataset))
+        return WHOLE, look(255 - square[look.frame(square)])
 
 
 def _scaled(frame: Frame, stored: int, shape: tuple[int, int]) -> Frame:

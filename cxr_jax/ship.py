@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxr_jax import compact, config, datasets, inference, plausibility, results
+from cxr_jax import compact, config, datasets, inference, inversion, plausibility, results
 from cxr_jax.compact import WEIGHTS, shipped
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.files import write_json
@@ -73,12 +73,24 @@ def _row(path: Path, model: Predictor, images: Radiographs, shape: plausibility.
         **{name: _brief((found.scores or {}).get(name)) for name in METRICS},
         "plausible": found.plausible["count"],
         "expected_jaccard": found.expected["mean"],
+        "seem_inverted": _inverted(model, images),
         **{
             name: described[name]
             for name in ("command", "config", "seed", "commit", "device", "versions", "image_size")
         },
         "trained": compact.read_about(path)["trained"],
         "data": {images.name: images.fingerprint()},
+    }
+
+
+def _inverted(model: Predictor, images: Radiographs) -> dict[str, int] | None:
+    """Return how many images seem inverted, and how many of their negatives, to the model that is asked for it."""
+    if model.experiment.task != inversion.ORGAN:
+        return None
+    shown = {"images": images.images[..., 0], "negatives": 255 - images.images[..., 0]}
+    return {
+        name: int(inversion.inverted(model, these, [*model.find(these, tidy=True)], tidy=True).sum())
+        for name, these in shown.items()
     }
 
 

@@ -27,8 +27,8 @@ from cxr_jax import (
     exported,
     inference,
     inputs,
+    inversion,
     mask_files,
-    negatives,
     prediction,
     prediction_table,
     provenance,
@@ -447,7 +447,7 @@ def test_as_many_are_predicted_at_once_as_there_are(models, folder, tmp_path, mo
     restored = inference.restore(models["lungs"])
     counting = dataclasses.replace(restored, soften=lambda images: sizes.append(len(images)) or restored.soften(images))
     monkeypatch.setattr(prediction, "TOGETHER", most)
-    monkeypatch.setattr(negatives, "SURE", 0.0)  # so that nothing is looked at twice
+    monkeypatch.setattr(inversion, "SURE", 0.0)  # so that nothing is looked at twice
     monkeypatch.setattr(inference, "restore_all", lambda directories: {"lungs": counting})
     assert prediction.predict([models["lungs"]], folder, tmp_path / "out") == 0
     assert sizes == expected

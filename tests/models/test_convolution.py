@@ -47,8 +47,10 @@ def test_a_convolution_and_its_gradients_are_xlas(channels, side, options, batch
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
 
 
-def test_members_have_the_gradients_of_each_alone():
-    kernels, x, weights = images(2, 3, 3, 4, 5), images(2, 3, 8, 8, 4), images(2, 3, 8, 8, 5)
+@pytest.mark.parametrize(("channels_in", "channels_out"), [(4, 5), (6, 2)])
+def test_members_have_the_gradients_of_each_alone(channels_in, channels_out):
+    kernels = images(2, 3, 3, channels_in, channels_out)
+    x, weights = images(2, 3, 8, 8, channels_in), images(2, 3, 8, 8, channels_out)
 
     def gradient(kernel, x, weights):
         return jax.grad(lambda kernel: (weights * convolution.convolve(x, kernel, (1, 1), "SAME")).sum())(kernel)
@@ -56,6 +58,16 @@ def test_members_have_the_gradients_of_each_alone():
     together = jax.vmap(gradient)(kernels, x, weights)
     alone = jnp.stack([gradient(*member) for member in zip(kernels, x, weights, strict=True)])
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize(("channels_out", "exchanged"), [(2, True), (4, False)])
+def test_what_has_fewer_channels_is_padded(channels_out, exchanged, dtype):
+    x, kernel = images(5, 8, 8, 3).astype(dtype), images(3, 3, 3, channels_out).astype(dtype)
+    gradient = jax.jit(jax.grad(lambda kernel: convolution.convolve(x, kernel, (1, 1), "SAME").sum()))
+    program = str(gradient.trace(kernel).jaxpr)
+    assert [f"[5,10,10,{channels}]" in program for channels in (channels_out, 3)] == [exchanged, not exchanged]
+    assert gradient(kernel).dtype == dtype
 
 
 def test_another_backend_keeps_xlas_gradient(monkeypatch):
