@@ -87,7 +87,7 @@ def _inverted(model: Predictor, images: Radiographs) -> dict[str, int] | None:
     """Return how many images seem inverted, and how many of their negatives, to the model that is asked for it."""
     if model.experiment.task != inversion.ORGAN:
         return None
-    shown = {"images": images.images[..., 0], "negatives": 255 - images.images[..., 0]}
+    shown = {"images": [*images.images[..., 0]], "negatives": [*(255 - images.images[..., 0])]}
     return {
         name: int(inversion.inverted(model, these, [*model.find(these, tidy=True)], tidy=True).sum())
         for name, these in shown.items()

@@ -129,6 +129,7 @@ def test_what_is_shipped_is_measured_as_it_lies_there(workdir, found, tmp_path, 
     assert [(row["dataset"], row["images"]) for row in rows] == [("phantom/a", 32), ("phantom/b", 32)]
     assert all(0 <= row["jaccard"]["mean"] <= 100 and 0 <= row["plausible"] <= 32 for row in rows)
     assert all(0 < row["expected_jaccard"] < 100 for row in rows)
+    assert all(0 <= row["seem_inverted"][which] <= 32 for row in rows for which in ("images", "negatives"))
     assert rows[0]["trained"]["commit"]
     assert {row["weights"] for row in rows} == {inference.restore(tmp_path / "lungs.npz").fingerprint}
 
