@@ -71,9 +71,10 @@ def _score(row: Row | None) -> str:
 
 
 def _over_seeds(rows: Sequence[Row]) -> str:
-    """Return mean and range of the seeds' means, and how many seeds."""
+    """Return mean and range of the seeds' means, and how many seeds; of one seed its mean, and which it is."""
     if not rows:
         return ""
     means = [row["jaccard"]["mean"] for row in rows]
-    count = "1 seed" if len(means) == 1 else f"{len(means)} seeds"
-    return f"{mean(means):.2f} ({min(means):.2f} to {max(means):.2f}; {count})"
+    if len(rows) == 1:
+        return f"{means[0]:.2f} (seed {rows[0]['seed']})"
+    return f"{mean(means):.2f} ({min(means):.2f} to {max(means):.2f}; {len(means)} seeds)"
