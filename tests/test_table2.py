@@ -249,6 +249,7 @@ ROWS = [
 ]
 
 
+CURVES = [*ROWS, cell(label_frac=1.0, mean=95.0)]  # of three shares
 SETTING = "paper, unet, montgomery lungs, 128 px, seed 0"
 
 
@@ -343,10 +344,11 @@ def test_the_figure_has_our_curves_and_the_published_ones(tmp_path):
     assert low == pytest.approx(94.0 - 1.96 * 2 / np.sqrt(28), abs=0.3)
     mean, low, high = figure8.published()["transfer"][0.0]
     assert (mean, high - mean) == pytest.approx((88.20, 2.052 * 9.80 / np.sqrt(28)), abs=1e-2)
-    for rows in ([], ROWS):
+    two_shares = [row | {"seed": 1} for row in ROWS]
+    for rows in ([], CURVES, [*CURVES, *two_shares]):
         figure8.draw(rows, tmp_path / "figure8.png")
         with Image.open(tmp_path / "figure8.png") as picture:
-            assert picture.width >= 600
+            assert picture.width == 650
 
 
 def test_each_setting_of_the_figure_has_a_range_of_its_own(tmp_path, monkeypatch):
@@ -364,9 +366,9 @@ def test_each_setting_of_the_figure_has_a_range_of_its_own(tmp_path, monkeypatch
                 "mean": row["jaccard"]["mean"] - 50,
             },
         }
-        for row in ROWS
+        for row in CURVES
     ]
-    figure8.draw([*ROWS, *low], tmp_path / "figure8.png")
+    figure8.draw([*CURVES, *low], tmp_path / "figure8.png")
     upper, other, lower, far_lower = ranges
     assert upper == other == (0, 100)
     assert lower == pytest.approx(np.add(far_lower, 50), abs=0.5)

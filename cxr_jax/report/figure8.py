@@ -15,6 +15,7 @@ from cxr_jax.report.rows import Row
 from cxr_jax.statistics import bootstrap_interval
 
 TEST_IMAGES = 28  # a fifth of Montgomery
+FEWEST = 3  # shares of labels that make a curve
 COLOURS = {
     "transfer": "tab:blue",
     "self_training": "tab:purple",
@@ -27,14 +28,14 @@ Curve = dict[float, tuple[float, float, float]]  # share of labels to mean, low 
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Draw a column for each setting of our rows that has several shares: with the published curves, dashed, and ours.
+    """Draw a column for each setting of our rows that has three shares: with the published curves, dashed, and ours.
 
     The lower panel has the same curves of ours, near the top alone, where they would otherwise not be told apart.
     """
     found = {
         setting: shares
         for setting, shares in settings([row for row in rows if row["jaccard"]]).items()
-        if len(shares) > 1
+        if len(shares) >= FEWEST
     }
     found = {setting: curves(shares) for setting, shares in found.items()} or {None: {}}
     figure = Figure(figsize=(6.5 * len(found), 8), layout="constrained")
