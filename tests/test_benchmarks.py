@@ -124,7 +124,9 @@ def test_members_that_do_not_fit_are_told_and_others_measured(monkeypatch, capsy
     assert "members 20: they do not fit" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("case", [SEGMENTATION, TRANSFER], ids=["segmentation", "transfer"])
+@pytest.mark.parametrize(
+    "case", [SEGMENTATION, pytest.param(TRANSFER, marks=pytest.mark.slow)], ids=["segmentation", "transfer"]
+)
 def test_ours_runs_without_torch(case, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     case.ours(1)()

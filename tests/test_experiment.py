@@ -286,6 +286,7 @@ def test_self_training_without_a_transfer_goes_on_from_the_segmenter(finished, t
     }
 
 
+@pytest.mark.slow
 def test_an_ensemble_goes_the_whole_way(tmp_path, tfds_dir):
     plan = tiny.experiment(method="self_training", ensemble=2, segmenter__depth=1)
     results = experiment.train(plan, tmp_path, tfds_dir, None)

@@ -42,6 +42,7 @@ def test_a_transfer_streams_trains_and_tests(streamed):
     assert 0 < results["masks_learned_from"]["own"] <= 24
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_the_same_images(streamed, tmp_path, tfds_dir, monkeypatch):
     workdir, results, _ = streamed
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 0.0)
