@@ -13,9 +13,9 @@ from cxr_jax import evaluation
 from cxr_jax.predictor import Found, Predictor
 
 ORGAN = "lungs"  # whose model is asked; the limits below, of expected Jaccards in percent, are for it
-SURE = 90.0  # with so much, an image is not inverted, and its negative is not looked at
-LEAST = 80.0  # the negative of an inverted image has that,
-MARGIN = 5.0  # and so much more than the image
+SURE = 90.0  # an image that has as much is not inverted, and its negative is not looked at
+LEAST = 80.0  # the negative of an inverted image has as much at least
+MARGIN = 5.0  # and exceeds the image by as much
 
 
 def inverted(
