@@ -92,6 +92,23 @@ def test_pooling_with_indices_and_unpooling_match_numpy(draw):
     np.testing.assert_array_equal(unpooled, expected)
 
 
+@pytest.mark.parametrize("draw", [images, tied])
+def test_gradient_of_max_pool_is_that_of_a_maximum_of_four(draw):
+    x, cotangent = jnp.asarray(draw(2, 4, 6, 3)), jnp.asarray(images(2, 2, 3, 3))
+    (found,), (expected,) = (
+        jax.vjp(pool, x)[1](cotangent)
+        for pool in (layers.max_pool, lambda x: x.reshape(2, 2, 2, 3, 2, 3).max(axis=(2, 4)))
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_maximum_that_no_pixel_equals_has_no_gradient():
+    """It happens where a program computes the pixels anew for the gradient, and rounds them otherwise."""
+    x, cotangent = images(2, 4, 6, 3), images(2, 2, 3, 3)
+    (gradient,) = layers._max_pool_gradient((jnp.asarray(x), jnp.asarray(x[:, ::2, ::2] + 10)), jnp.asarray(cotangent))
+    np.testing.assert_array_equal(gradient, np.zeros_like(x))
+
+
 def test_gradients_of_pooling_and_unpooling_match_finite_differences():
     x, weights = RNG.permutation(32).reshape(1, 4, 4, 2).astype(np.float32) / 16 - 1, images(1, 4, 4, 2)
 
