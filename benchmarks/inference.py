@@ -1,7 +1,6 @@
 """Masks of a U-Net and of a transferred model, for each image, against PyTorch's: `python -m benchmarks.inference`."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,7 +11,8 @@ from absl import app
 from benchmarks import images, measure, networks
 from benchmarks.transfer_case import TransferCase
 from cxr_jax import evaluation
-from cxr_jax.networks import predictor, probability
+from cxr_jax.networks import probability
+from cxr_jax.steps import Graphs
 from cxr_jax.views import Views
 
 if TYPE_CHECKING:
@@ -39,8 +39,11 @@ def main(_: list[str]) -> None:
 def ours(case: TransferCase, translated: bool, stored: np.ndarray) -> Callable[[], None]:
     """Return a call that makes masks of all images, as `cxr_jax.inference` does."""
     graphs, _ = case.networks
-    predict = Views(graphs, "a").segment_target if translated else predictor(graphs.segmenter)
-    predict = partial(predict, _variables(case, translated))
+    soften, variables = _soften(graphs, translated), _variables(case, translated)
+
+    def predict(few: np.ndarray) -> jax.Array:
+        return soften(variables, few) > 0.5
+
     return lambda: jax.block_until_ready(evaluation.in_batches(predict, stored, size=case.batch))
 
 
@@ -50,7 +53,7 @@ def peer(case: TransferCase, translated: bool, mode: "Mode", stored: np.ndarray)
 
     graphs, _ = case.networks
     theirs, few = case.peer_networks(mode), stored[: case.batch]
-    soften = Views(graphs, "a").target_probability if translated else probability(graphs.segmenter)
+    soften = _soften(graphs, translated)
     np.testing.assert_allclose(
         soften(_variables(case, translated), few),
         inference.probabilities(theirs, few, translated, mode.device),
@@ -58,6 +61,10 @@ def peer(case: TransferCase, translated: bool, mode: "Mode", stored: np.ndarray)
         err_msg="other probabilities",
     )
     return inference.masks(mode, theirs, stored, case.batch, translated)
+
+
+def _soften(graphs: Graphs, translated: bool) -> Callable[[Any, np.ndarray], jax.Array]:
+    return Views(graphs, "a").target_probability if translated else probability(graphs.segmenter)
 
 
 def _variables(case: TransferCase, translated: bool) -> dict[str, Any]:

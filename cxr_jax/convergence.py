@@ -12,14 +12,13 @@ images alone say it, epoch by epoch:
 """
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, UInt8
 
 from cxr_jax import devices, evaluation, journal, metrics
 from cxr_jax.checkpoints import CheckpointError
@@ -42,33 +41,48 @@ class Verdict(NamedTuple):
     faults: list[str]
 
 
-class Masks(NamedTuple):
-    """What a model draws of both datasets' images: of the source's on their way there and back, of the target's."""
+class Distances(NamedTuple):
+    """The mean distance of each image, in [0, 1], from what came back of it, and from its own mean."""
 
+    cycle: Float[Array, " n"]
+    mean: Float[Array, " n"]
+
+
+class Seen(NamedTuple):
+    """What a model makes of both datasets' images: its masks, and how far from the images their cycles are."""
+
+    source: Bool[Array, "n h w 1"]
     cycle: Bool[Array, "n h w 1"]
     target: Bool[Array, "m h w 1"]
+    source_distances: Distances
+    target_distances: Distances
 
 
-def measure(views: Views, model: Any, source: Radiographs, target: Radiographs, masks: Masks, shape: Shape) -> Later:
-    """Send off what gives `cycle_error`, `agreement` and `sane` of a model, from both datasets' images and its masks.
+def see(views: Views, model: Any, source: Radiographs, target: Radiographs) -> Seen:
+    """Send off, batch by batch, what a model makes of both datasets' images; translations are not kept."""
 
-    No label enters.
-    """
-    cycles = [
-        evaluation.in_batches(partial(views.there_and_back, model, domain), images.images)
-        for domain, images in (("a", source), ("b", target))
-    ]
-    errors = [
-        _relative_error(sampling.to_unit(jnp.asarray(i.images)), c)
-        for i, c in zip((source, target), cycles, strict=True)
-    ]
+    def of_source(a: UInt8[np.ndarray, "b h w 1"]) -> tuple[Array, Array, Distances]:
+        of = views.of_source(model, a)
+        return of.masks, of.cycle_masks, _distances(a, of.a_to_b_to_a)
+
+    def of_target(b: UInt8[np.ndarray, "b h w 1"]) -> tuple[Array, Distances]:
+        of = views.of_target(model, b)
+        return of.masks, _distances(b, of.b_to_a_to_b)
+
+    masks, cycle_masks, source_distances = evaluation.in_batches(of_source, source.images)
+    target_masks, target_distances = evaluation.in_batches(of_target, target.images)
+    return Seen(masks, cycle_masks, target_masks, source_distances, target_distances)
+
+
+def measure(seen: Seen, shape: Shape) -> Later:
+    """Send off what gives `cycle_error`, `agreement` and `sane` of a model. No label enters."""
+    errors = [found.cycle.mean() / found.mean.mean() for found in (seen.source_distances, seen.target_distances)]
     error = sum(errors) / len(errors)
-    direct = evaluation.in_batches(partial(views.segment_source, model), source.images)
-    agreement = jnp.mean(metrics.jaccard(masks.cycle, direct))
+    agreement = jnp.mean(metrics.jaccard(seen.cycle, seen.source))
     return lambda: {
         "cycle_error": float(error),
         "agreement": float(agreement),
-        "sane": 100.0 * float(shape.plausible(tidied(np.asarray(masks.target), shape.parts)).mean()),
+        "sane": 100.0 * float(shape.plausible(tidied(np.asarray(seen.target), shape.parts)).mean()),
     }
 
 
@@ -143,7 +157,7 @@ def recorded(*folders: Path) -> dict[str, Any]:
 
 
 @jax.jit
-def _relative_error(images: Float[Array, "n h w 1"], cycle: Float[Array, "n h w 1"]) -> Float[Array, ""]:
-    """Return the mean distance of images in [0, 1] from what came back, in that of the images from their means."""
-    deviation = jnp.abs(images - images.mean(axis=(1, 2, 3), keepdims=True)).mean()
-    return jnp.abs(images - cycle).mean() / deviation
+def _distances(images: UInt8[Array, "n h w 1"], cycle: Float[Array, "n h w 1"]) -> Distances:
+    images, cycle = sampling.to_unit(images), sampling.from_network(cycle)
+    means = images.mean(axis=(1, 2, 3), keepdims=True)
+    return Distances(*(jnp.abs(images - others).mean(axis=(1, 2, 3)) for others in (cycle, means)))

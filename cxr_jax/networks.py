@@ -1,5 +1,6 @@
 """The networks of an experiment: their graphs with parameters or shapes alone, and what a segmenter makes of images."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -44,20 +45,17 @@ def _build(
     return initialise(networks[section["name"]], key, experiment.precision, **plans.network_sizes(section))
 
 
-def predictor(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], Bool[Array, "b h w 1"]]:
-    """Return the jitted `predict(variables, images)` of a segmenter: images in [0, 255] to masks."""
-
-    @jax.jit
-    def predict(variables: Any, images: UInt8[Array, "b h w 1"]) -> Bool[Array, "b h w 1"]:
-        return nnx.merge(graph, variables)(sampling.to_network(sampling.to_unit(images))) > 0
-
-    return predict
-
-
+@functools.cache  # all who ask share what is compiled
 def probability(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], Float[Array, "b h w 1"]]:
     """Return the jitted `probability(variables, images)` of a segmenter's foreground, in [0, 1]."""
-    return jax.jit(
-        lambda variables, images: jax.nn.sigmoid(
-            nnx.merge(graph, variables)(sampling.to_network(sampling.to_unit(images)))
-        )
-    )
+
+    def probability(variables: Any, images: UInt8[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
+        return jax.nn.sigmoid(nnx.merge(graph, variables)(sampling.to_network(sampling.to_unit(images))))
+
+    return jax.jit(probability)
+
+
+def predictor(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], Bool[Array, "b h w 1"]]:
+    """Return `predict(variables, images)` of a segmenter: images in [0, 255] to masks."""
+    soften = probability(graph)
+    return lambda variables, images: soften(variables, images) > 0.5

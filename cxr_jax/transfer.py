@@ -16,7 +16,7 @@ from cxr_jax import config, convergence, evaluation, image_pool, iteration, plan
 from cxr_jax.checkpoints import saved_epochs
 from cxr_jax.data.stream import Chunks
 from cxr_jax.datasets import Side
-from cxr_jax.networks import build_transfer
+from cxr_jax.networks import build_transfer, predictor
 from cxr_jax.plausibility import Shape
 from cxr_jax.training import Later, Member, Stage, Trained, TrainingDiverged, attempt
 from cxr_jax.views import Views
@@ -116,7 +116,7 @@ class Transfers:
         seed = jax.random.fold_in(jax.random.key(job.experiment.seed), 1)
         key_init, key_train = jax.random.split(jax.random.fold_in(seed, trial))
         _, parameters = build_transfer(job.experiment, self.graphs.segmenter, key_init)
-        segment = partial(self.views.segment_source, {"segmenter": job.segmenter})
+        segment = partial(predictor(self.graphs.segmenter), job.segmenter)
         name, shape = job.target.validation.name, Shape.of(job.source.training.masks)
         if polarity.opposed(job.workdir, segment, name, job.target.images, shape):
             if not saved_epochs(job.workdir / "warmup" / "checkpoints"):  # which would take their place
@@ -142,14 +142,10 @@ class Transfers:
             return {**state.average, "reference": _reference(self.views, state.average["translator"], training)}
 
         def validate(model: Any) -> Later:
-            source, target = job.source.validation, job.target.validation
-            masks = convergence.Masks(
-                evaluation.in_batches(partial(self.views.segment_cycle, model), source.images),
-                evaluation.in_batches(partial(self.views.segment_target, model), target.images),
-            )
-            parts = [convergence.measure(self.views, model, source, target, masks, shape)]
+            seen = convergence.see(self.views, model, job.source.validation, job.target.validation)
+            parts = [convergence.measure(seen, shape)]
             if name == "transfer":
-                parts.append(_score(job, masks))
+                parts.append(_score(job, seen))
             return lambda: {key: value for part in parts for key, value in part().items()}
 
         def draw(model: Any) -> Later:
@@ -167,12 +163,12 @@ class Transfers:
         )
 
 
-def _score(job: Job, masks: convergence.Masks) -> Later:
+def _score(job: Job, seen: convergence.Seen) -> Later:
     """Send off what chooses the epoch."""
-    cycle = evaluation.overlap_of(masks.cycle, job.source.validation)["jaccard"].mean()
+    cycle = evaluation.overlap_of(seen.cycle, job.source.validation)["jaccard"].mean()
     chosen, target = cycle, job.target.validation
     if job.experiment.label_frac > 0:
-        chosen = evaluation.overlap_of(masks.target[target.has_mask], target.with_masks())["jaccard"].mean()
+        chosen = evaluation.overlap_of(seen.target[target.has_mask], target.with_masks())["jaccard"].mean()
     return lambda: {"cycle_jaccard": float(cycle), "score": float(chosen)}
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import config, convergence, journal, polarity, results, transfer
+from cxr_jax import config, convergence, journal, polarity, results, transfer, views
 from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.datasets import Side
@@ -73,20 +73,25 @@ def test_measures_of_a_model_that_changes_nothing_and_of_one_that_loses_everythi
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 1), np.uint8)
     data = Radiographs("x", images, np.repeat(two_lungs(), 5, axis=0), tuple("abcde"))
     lungs = jnp.asarray(two_lungs(), bool)
-    views = Pretended(
-        there_and_back=lambda model, domain, images: jnp.asarray(images) / 255.0,
-        segment_source=lambda model, images: jnp.repeat(lungs, len(images), axis=0),
-    )
-    masks = convergence.Masks(*2 * [jnp.repeat(lungs, 5, axis=0)])
     shape = Shape.of(data.masks)
-    assert convergence.measure(views, None, data, data, masks, shape)() == {
+
+    def pretended(back, cycle, target) -> Views:
+        def all_of(images, mask):
+            return jnp.repeat(mask, len(images), axis=0)
+
+        return Pretended(
+            of_source=lambda _, a: views.OfSource(None, back(a), all_of(a, lungs), all_of(a, cycle)),
+            of_target=lambda _, b: views.OfTarget(None, back(b), all_of(b, target)),
+        )
+
+    unchanged = pretended(lambda images: jnp.asarray(images) / 127.5 - 1, lungs, lungs)
+    assert convergence.measure(convergence.see(unchanged, None, data, data), shape)() == {
         "cycle_error": pytest.approx(0.0, abs=1e-6),
         "agreement": 100.0,
         "sane": 100.0,
     }
-    views.there_and_back = lambda model, domain, images: jnp.full(images.shape, np.mean(images) / 255.0)
-    wrong = convergence.Masks(~masks.cycle, jnp.zeros_like(masks.target))
-    assert convergence.measure(views, None, data, data, wrong, shape)() == {
+    grey = pretended(lambda images: jnp.full(images.shape, np.mean(images) / 127.5 - 1), ~lungs, jnp.zeros_like(lungs))
+    assert convergence.measure(convergence.see(grey, None, data, data), shape)() == {
         "cycle_error": pytest.approx(1.0, abs=0.02),
         "agreement": 0.0,
         "sane": 0.0,
