@@ -42,14 +42,14 @@ class Verdict(NamedTuple):
 
 
 class Distances(NamedTuple):
-    """The mean distance of each image, in [0, 1], from what came back of it, and from its own mean."""
+    """The mean distance of each image, in [0, 1], from what came back of it (`cycle`), and from its own mean."""
 
     cycle: Float[Array, " n"]
     mean: Float[Array, " n"]
 
 
 class Seen(NamedTuple):
-    """What a model makes of both datasets' images: its masks, and how far from the images their cycles are."""
+    """What a model makes of both datasets' images: its masks, and how far images are from what came back."""
 
     source: Bool[Array, "n h w 1"]
     cycle: Bool[Array, "n h w 1"]

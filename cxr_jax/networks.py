@@ -45,17 +45,17 @@ def _build(
     return initialise(networks[section["name"]], key, experiment.precision, **plans.network_sizes(section))
 
 
-@functools.cache  # all who ask share what is compiled
+@functools.cache  # all who ask for a graph share what is compiled, for as long as the process lives
 def probability(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], Float[Array, "b h w 1"]]:
     """Return the jitted `probability(variables, images)` of a segmenter's foreground, in [0, 1]."""
 
-    def probability(variables: Any, images: UInt8[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
+    def soften(variables: Any, images: UInt8[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
         return jax.nn.sigmoid(nnx.merge(graph, variables)(sampling.to_network(sampling.to_unit(images))))
 
-    return jax.jit(probability)
+    return jax.jit(soften)
 
 
 def predictor(graph: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "b h w 1"]], Bool[Array, "b h w 1"]]:
-    """Return `predict(variables, images)` of a segmenter: images in [0, 255] to masks."""
+    """Return `predict(variables, images)` of a segmenter: from images in [0, 255] masks, where that exceeds 0.5."""
     soften = probability(graph)
     return lambda variables, images: soften(variables, images) > 0.5

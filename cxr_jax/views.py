@@ -20,7 +20,10 @@ SHOWN = 6  # images in a picture
 
 
 class OfSource(NamedTuple):
-    """What a model makes of source images: translations, in [-1, 1], and M_A's masks of images and of their cycle."""
+    """What a model makes of source images: translations, in [-1, 1], and M_A's masks.
+
+    `cycle_masks` are of the translation that it is shown: of `a_to_b_to_a`, or, in the look of B, of `a_to_b`.
+    """
 
     a_to_b: Values
     a_to_b_to_a: Values
@@ -29,7 +32,10 @@ class OfSource(NamedTuple):
 
 
 class OfTarget(NamedTuple):
-    """What a model makes of target images: translations, in [-1, 1], and its masks."""
+    """What a model makes of target images: translations, in [-1, 1], and M_A's masks.
+
+    These are of `b_to_a`, or, in the look of B, of the images as they are.
+    """
 
     b_to_a: Values
     b_to_a_to_b: Values
@@ -59,7 +65,7 @@ class Views:
         return jax.nn.sigmoid(nnx.merge(self._graphs.segmenter, model["segmenter"])(images))
 
     def _of_source(self, model: Any, a: Images) -> OfSource:
-        """Masks of the cycle are M_A(G_BA(G_AB(a))), which A's labels can judge; in the look of B, M_A(G_AB(a))."""
+        """M_A(a), and M_A(G_BA(G_AB(a))), which A's labels can judge too; in the look of B, M_A(G_AB(a))."""
         translator, reference = self._translator(model["translator"]), model["reference"]
         a_to_b = translator.to_b(_read(a), reference)
         back = translator.to_a(a_to_b, reference)
@@ -82,7 +88,7 @@ class Views:
         """Send off what a grid shows: rows of a, a to b, a to b to a, b and b to a, the predicted masks outlined."""
         rows = np.arange(min(SHOWN, len(source), len(target)))
         few_a, few_b = source[rows], target[rows]
-        # batches as large as those of all images, so compiled before
+        # batches as large as in validation, so that nothing is compiled for this
         of_a, of_b = (
             jax.tree.map(
                 lambda values: values[: len(rows)],

@@ -41,7 +41,7 @@ GRAPHS = steps.Graphs(*(nnx.graphdef(network()) for network in (Threshold, Linea
 MODEL = {
     "segmenter": variables(Threshold()),
     "translator": variables(Linear()),
-    "reference": {"a": jnp.array(-0.1), "b": jnp.array(0.3)},
+    "reference": {"a": jnp.array(-0.11), "b": jnp.array(0.3)},
 }
 
 
@@ -55,13 +55,13 @@ def test_masks_are_of_what_the_look_says(look):
     images = stored(3, 0).images
     shown = images / np.float32(127.5) - 1  # as networks see them
     there = 1.5 * shown + 0.3
-    source, views = there / 2 - 0.1, Views(GRAPHS, look)
+    source, views = there / 2 - 0.11, Views(GRAPHS, look)
     found = views.of_source(MODEL, images)
     np.testing.assert_allclose(found.a_to_b, there, atol=1e-6)
     np.testing.assert_allclose(found.a_to_b_to_a, source, atol=1e-6)
     np.testing.assert_array_equal(found.masks, shown > 0.1)
     np.testing.assert_array_equal(found.cycle_masks, (source if look == "a" else there) > 0.1)
-    away = shown / 2 - 0.1
+    away = shown / 2 - 0.11
     found = views.of_target(MODEL, images)
     np.testing.assert_allclose(found.b_to_a, away, atol=1e-6)
     np.testing.assert_allclose(found.b_to_a_to_b, 1.5 * away + 0.3, atol=1e-6)

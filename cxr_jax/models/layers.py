@@ -48,10 +48,11 @@ def reflection_pad(x: Image, width: int) -> Image:
 
 @jax.custom_vjp
 def max_pool(x: Image) -> Pooled:
-    """2x2 max pooling, whose gradient is shared by equal pixels.
+    """2x2 max pooling, whose gradient is shared among those of a square's pixels that equal its maximum.
 
-    Written as a reshape: several times faster than a window reduction. A program may compute `x` anew for the gradient,
-    rounded otherwise, so that no pixel equals the maximum: that square then has no gradient, where JAX's would be 0/0.
+    Written as a reshape: its gradient is several times faster than a window reduction's. A program may compute `x` anew
+    for the gradient, rounded differently, so that no pixel equals the maximum: that square then has a gradient of
+    zero, where JAX's would be 0/0. There is no forward mode (`jax.jvp`).
     """
     return _squares(x).max(axis=(2, 4))
 

@@ -92,11 +92,12 @@ def test_pooling_with_indices_and_unpooling_match_numpy(draw):
     np.testing.assert_array_equal(unpooled, expected)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("draw", [images, tied])
-def test_gradient_of_max_pool_is_that_of_a_maximum_of_four(draw):
-    x, cotangent = jnp.asarray(draw(2, 4, 6, 3)), jnp.asarray(images(2, 2, 3, 3))
-    (found,), (expected,) = (
-        jax.vjp(pool, x)[1](cotangent)
+def test_gradient_of_max_pool_is_that_of_a_maximum_of_four(draw, dtype):
+    members = jnp.asarray(draw(5, 2, 4, 6, 3), dtype), jnp.asarray(images(5, 2, 2, 3, 3), dtype)
+    found, expected = (
+        jax.vmap(lambda x, of, pool=pool: jax.vjp(pool, x)[1](of)[0])(*members)
         for pool in (layers.max_pool, lambda x: x.reshape(2, 2, 2, 3, 2, 3).max(axis=(2, 4)))
     )
     np.testing.assert_array_equal(found, expected)
