@@ -28,7 +28,7 @@ Curve = dict[float, tuple[float, float, float]]  # share of labels to mean, low 
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Draw a column for each setting of our rows that has three shares: with the published curves, dashed, and ours.
+    """Draw a column for each setting of our rows with three shares or more: the published curves, dashed, and ours.
 
     The lower panel has the same curves of ours, near the top alone, where they would otherwise not be told apart.
     """
