@@ -4,8 +4,6 @@
 are, with disease that the source does not show, in another frame. The rows go to `docs/results/strange.json`.
 """
 
-import argparse
-import os
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +15,10 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 from scipy.special import expit
 
-from cxr_jax import datasets, evaluation, inference, platform, results
+from cxr_jax import datasets, evaluation, inference, model_rows, results
 from cxr_jax.data import prepared
 from cxr_jax.data.augmentation import resample
 from cxr_jax.data.radiographs import Radiographs
-from cxr_jax.files import read_json, write_json
 from cxr_jax.report.strange import FILE, setting
 
 Image = Float[np.ndarray, "s s"]  # in [0, 1], bones bright
@@ -109,26 +106,17 @@ def measure(name: str, workdir: Path, data_dir: str | None, manual_dir: str | No
     return [{**about, "kind": kind, **evaluation.summary(found, images.ids)} for kind, found in scores.items()]
 
 
-def main() -> None:
-    """Measure the models that are named, and put their rows in place of older ones of the same setting and seed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", metavar="NAME=WORKDIR", action="append", required=True)
-    parser.add_argument("--data_dir", default=os.environ.get("TFDS_DATA_DIR"))
-    parser.add_argument("--manual_dir", default=os.environ.get("CXR_MANUAL_DIR"))
-    arguments = parser.parse_args()
-    platform.use_compilation_cache()
-    path = Path("docs/results") / FILE
-    kept = {_key(row): row for row in read_json(path, [])}
-    for pair in arguments.model:
-        name, _, workdir = pair.partition("=")
-        for row in measure(name, Path(workdir), arguments.data_dir, arguments.manual_dir):
-            kept[_key(row)] = row
-            print(f"{name}, seed {row['seed']}, {row['kind']}: {row['jaccard']['mean']:.2f}")
-        write_json(path, [kept[key] for key in sorted(kept)])
-
-
 def _key(row: dict[str, Any]) -> tuple[Hashable, ...]:
     return *setting(row).values(), row["seed"], row["kind"]
+
+
+def _told(row: dict[str, Any]) -> str:
+    return f"{row['kind']}, {row['jaccard']['mean']:.2f}"
+
+
+def main() -> None:
+    """Measure the models that are named, and keep their rows."""
+    model_rows.keep(__doc__, FILE, measure, _key, _told)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ pixel of one mask to the nearest such centre of the other: two sets of distances
 Two empty masks agree: 0. Where exactly one is empty no distance exists, and the value is the diagonal of the image:
 no two of its pixels lie further apart, so a missed organ is worse than any found one and means stay finite, where
 infinity would swallow every other image and leaving the image out would reward the miss.
+
+`signed_distances` keeps each pixel of the truth's surface by itself, and on which side of the other surface it lies.
 """
 
 from collections.abc import Sequence
@@ -56,6 +58,27 @@ def surface_distances(
     return {"hd95": values[:, 0], "assd": values[:, 1]}
 
 
+def signed_distances(predicted: Mask, truth: Mask, spacing: Spacing) -> Float[np.ndarray, "h w"]:
+    """Return how far the predicted mask reaches beyond each surface pixel of the truth, in mm; nan elsewhere.
+
+    It is the distance to the predicted surface, negative where the predicted mask does not hold the pixel; of an empty
+    predicted mask, the image's diagonal, negative. Arguments and errors as of `hd95`.
+    """
+    _check_masks(predicted, truth, "h w")
+    (size,) = _pixel_sizes(spacing, 1)
+    apart = (
+        ndimage.distance_transform_edt(~pixels(predicted), sampling=size)
+        if predicted.any()
+        else np.full(truth.shape, np.hypot(*(truth.shape * size)))
+    )
+    return np.where(pixels(truth), np.where(predicted, apart, -apart), np.nan)
+
+
+def pixels(mask: Mask) -> Mask:
+    """Return the surface of a mask: its pixels that have one of four neighbours outside it."""
+    return mask & ~ndimage.binary_erosion(mask)
+
+
 def _one_pair(predicted: np.ndarray, truth: np.ndarray, spacing: Spacing) -> tuple[float, float]:
     """Return `hd95` and `assd` of two masks (h w), all arguments checked."""
     _check_masks(predicted, truth, "h w")
@@ -99,13 +122,8 @@ def _between_surfaces(one: np.ndarray, other: np.ndarray, size: np.ndarray) -> t
     """Return the distances in mm from the surface pixels of `one` to that of `other`, and back. Neither is empty."""
     # Outside the box around both masks all is background, as beyond the border of an image.
     (box,) = ndimage.find_objects((one | other).view(np.uint8))
-    here, there = _surface(one[box]), _surface(other[box])
+    here, there = pixels(one[box]), pixels(other[box])
     return (
         ndimage.distance_transform_edt(~there, sampling=size)[here],
         ndimage.distance_transform_edt(~here, sampling=size)[there],
     )
-
-
-def _surface(mask: np.ndarray) -> np.ndarray:
-    """Return the pixels of a mask (h w) that have one of four neighbours outside it."""
-    return mask & ~ndimage.binary_erosion(mask)

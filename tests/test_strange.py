@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cxr_jax import inference, strange
+from cxr_jax import inference, model_rows, strange
 from cxr_jax.data import prepared
 from cxr_jax.data.look import Look
 from cxr_jax.report import strange as report_strange
@@ -67,7 +67,7 @@ def test_a_run_of_another_setting_leaves_rows_as_they_are(tmp_path, monkeypatch,
     changed = [row, row | other, row | {"jaccard": {"mean": 80.0, "std": 1.0}}]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["strange", *(f"--model=m={number}" for number in range(3))])
-    monkeypatch.setattr(strange.platform, "use_compilation_cache", lambda: None)
+    monkeypatch.setattr(model_rows.platform, "use_compilation_cache", lambda: None)
     monkeypatch.setattr(strange, "measure", lambda name, workdir, *folders: [changed[int(str(workdir))]])
     path = tmp_path / "docs/results" / report_strange.FILE
     path.parent.mkdir(parents=True)

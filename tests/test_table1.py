@@ -269,9 +269,9 @@ def test_rows_are_replaced_and_faulty_files_refused(tmp_path):
 def root(tmp_path, monkeypatch) -> Path:
     """Return a project folder of documents without results, which the report's command line takes for its own."""
     (tmp_path / documents.RESULTS).mkdir(parents=True)
-    for name, sections in documents.SECTIONS.items():
-        lines = [marker.format(section) for section in sections for marker in documents.MARKERS]
-        (tmp_path / name).write_text("\n".join(lines))
+    for name, section in documents.PLACES:
+        with (tmp_path / name).open("a") as file:
+            file.writelines(f"{marker.format(section)}\n" for marker in documents.MARKERS)
     monkeypatch.setattr(documents, "ROOT", tmp_path)
     return tmp_path
 

@@ -20,9 +20,11 @@ HIGHLIGHTS = (
 )
 MARKERS = "<!-- {}: python -m cxr_jax.report -->", "<!-- end of {} -->"
 LATEX = "docs/table1.tex"
-SECTIONS = {README: ("headline", "results"), DETAILS: ("results", *TABLES)} | {
-    name: (part,) for name, (part, _) in LISTS.items()
-}
+PLACES = [
+    *((README, section) for section in ("headline", "results")),
+    *((DETAILS, section) for section in ("results", *TABLES)),
+    *((name, section) for section, (name, _) in LISTS.items()),
+]  # documents and their sections
 FIGURES = {"docs/figure7.png": (figure7, table1), "docs/figure8.png": (figure8, table2)}
 
 
@@ -55,10 +57,10 @@ def written(root: Path) -> dict[Path, str]:
     for section, report in TABLES.items():
         content = report.markdown(report.ROWS.read(root / RESULTS / report.ROWS.file))
         documents[details] = insert(documents[details], section, content, DETAILS)
-    for name, (section, report) in LISTS.items():
-        path = root / RESULTS / report.FILE
-        content = report.markdown(read_json(path, []))
-        documents[root / name] = insert((root / name).read_text(), section, content, name)
+    for section, (name, report) in LISTS.items():
+        content = report.markdown(read_json(root / RESULTS / report.FILE, []))
+        before = documents.get(root / name) or (root / name).read_text()
+        documents[root / name] = insert(before, section, content, name)
     front = headline.markdown(*(part.ROWS.read(root / RESULTS / part.ROWS.file) for part in (table2, best)))
     documents[root / README] = insert(documents[root / README], "headline", front, README)
     rows = table1.ROWS.read(root / RESULTS / table1.ROWS.file)

@@ -1,0 +1,41 @@
+"""What is measured of trained models, outside of their own runs, as rows of a file in `docs/results`."""
+
+import argparse
+import os
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxr_jax import platform
+from cxr_jax.files import read_json, write_json
+
+Row = Mapping[str, Any]
+Measure = Callable[[str, Path, str | None, str | None], Sequence[Row]]  # of name, workdir, data_dir and manual_dir
+
+
+def keep(
+    about: str,
+    file: str,
+    measure: Measure,
+    key: Callable[[Row], tuple[Hashable, ...]],
+    told: Callable[[Row], str],
+) -> None:
+    """Measure the models that the command line names, and put their rows in place of older ones of the same `key`.
+
+    `about` is the command's help; what a row says on the screen is `told`. The rows of a model are
+    written before the next one is measured.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", metavar="NAME=WORKDIR", action="append", required=True)
+    parser.add_argument("--data_dir", default=os.environ.get("TFDS_DATA_DIR"))
+    parser.add_argument("--manual_dir", default=os.environ.get("CXR_MANUAL_DIR"))
+    arguments = parser.parse_args()
+    platform.use_compilation_cache()
+    path = Path("docs/results") / file
+    kept = {key(row): row for row in read_json(path, [])}
+    for pair in arguments.model:
+        name, _, workdir = pair.partition("=")
+        for row in measure(name, Path(workdir), arguments.data_dir, arguments.manual_dir):
+            kept[key(row)] = row
+            print(f"{name}, seed {row['seed']}: {told(row)}")
+        write_json(path, [kept[key] for key in sorted(kept)])

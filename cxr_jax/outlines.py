@@ -1,0 +1,121 @@
+"""Where the outlines of lungs lie that a model draws, beside the truth's, at each side of a lung.
+
+`python -m cxr_jax.outlines --model NAME=WORKDIR` measures what a run trained on the test images of its target (of its
+source, where it has none), behind everything else: it reads masks that a run without labels must not see, those of
+validation images too. The rows go to `docs/results/outlines.json`.
+"""
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from cxr_jax import datasets, evaluation, inference, metrics, model_rows, results, surface
+from cxr_jax.data.radiographs import Radiographs
+from cxr_jax.report.outlines import FILE, setting
+
+Mask = Bool[np.ndarray, "h w"]
+Soft = Float[np.ndarray, "n s s 1"]
+SMOOTH = 1 / 64  # how far, as share of the side, the direction of an outline is looked at
+THRESHOLDS = np.linspace(0.05, 0.95, 19)
+
+
+def sides(lungs: Mask, spacing: surface.Spacing) -> dict[str, Mask]:
+    """Return the surface pixels of a mask of lungs by the side that they look to.
+
+    The direction is that in which the smoothed mask falls, with pixels of `spacing` mm (row, column). What looks more
+    up or down than sideways is of the apex or of the diaphragm, the rest of the mediastinum or of the chest wall: that
+    towards the middle of both lungs, or away from it. Raises `ValueError` for an empty mask.
+    """
+    if not lungs.any():
+        raise ValueError("expected a mask of lungs, found an empty one")
+    smooth = ndimage.gaussian_filter(lungs.astype(float), SMOOTH * len(lungs), mode="constant")
+    down, right = (-slope / size for slope, size in zip(np.gradient(smooth), spacing, strict=True))
+    outline = surface.pixels(lungs)
+    upright = np.abs(down) > np.abs(right)
+    inwards = right * (np.nonzero(lungs)[1].mean() - np.arange(lungs.shape[1])) > 0
+    return {
+        "apex": outline & upright & (down < 0),
+        "mediastinum": outline & ~upright & inwards,
+        "chest wall": outline & ~upright & ~inwards,
+        "diaphragm": outline & upright & (down >= 0),
+    }
+
+
+def offsets(predicted: Mask, lungs: Mask, spacing: surface.Spacing) -> dict[str, float]:
+    """Return how far, in mm, a predicted mask reaches beyond the truth on each side, in the mean over its pixels.
+
+    It is negative where the mask falls short. Raises `ValueError` for a truth that does not look to all sides.
+    """
+    found = sides(lungs, spacing)
+    missing = [side for side, outline in found.items() if not outline.any()]
+    if missing:
+        raise ValueError(f"expected masks of lungs, found one whose outline has no {' and no '.join(missing)}")
+    beyond = surface.signed_distances(predicted, lungs, spacing)
+    return {side: float(beyond[outline].mean()) for side, outline in found.items()}
+
+
+def best_threshold(soft: Soft, images: Radiographs) -> float:
+    """Return the one of `THRESHOLDS` above which a pixel is best called lung, by the mean Jaccard of these images."""
+    scores = [_jaccard(soft > threshold, images).mean() for threshold in THRESHOLDS]
+    return round(float(THRESHOLDS[np.argmax(scores)]), 2)
+
+
+def measure(name: str, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
+    """Return the row of a run's model.
+
+    It holds the offsets of the masks of test images, their area in percent of the truth's, their Jaccard, and what that
+    is with the threshold that is best on validation images. Raises `ValueError` where the organ is another, or images
+    have no masks or pixels of unknown size.
+    """
+    model = inference.restore(workdir)
+    plan = model.experiment
+    if plan.task != "lungs":
+        raise ValueError(f"{workdir} draws {plan.task}: expected a model of lungs, whose sides are told apart here")
+    data = datasets.load(plan, data_dir, manual_dir)
+    whole, split = (data.source, data.source_split) if plan.target is None else (data.target, data.target_split)
+    if not whole.has_mask.any() or whole.spacing is None:
+        raise ValueError(f"expected masks and the size of a pixel of {whole.name}'s images: one of them is unknown")
+    test, validation = (whole[rows].with_masks() for rows in (split.test, split.validation))
+    soft = _soften(model, test)
+    threshold = best_threshold(_soften(model, validation), validation)
+    masks, truth = soft[..., 0] > 0.5, test.masks[..., 0] > 0
+    found = [offsets(*pair) for pair in zip(masks, truth, test.spacing, strict=True)]
+    scores = {
+        **{side: np.array([one[side] for one in found]) for side in found[0]},
+        "area": 100.0 * masks.sum((1, 2)) / truth.sum((1, 2)),
+        "jaccard": _jaccard(soft > 0.5, test),
+        "jaccard_at_threshold": _jaccard(soft > threshold, test),
+    }
+    about = results.describe(plan) | {"model": name, "trained": model.made, "tested_on": test.name}
+    data_of = {"data": {test.name: whole.fingerprint()}, "threshold": threshold}
+    return [{**about, **data_of, **evaluation.summary(scores, test.ids)}]
+
+
+def _soften(model: Any, images: Radiographs) -> Soft:
+    return np.asarray(evaluation.in_batches(model.soften, images.images))
+
+
+def _jaccard(masks: Bool[np.ndarray, "n s s 1"], images: Radiographs) -> Float[np.ndarray, " n"]:
+    return np.asarray(metrics.jaccard(masks, images.masks > 0))
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Hashable, ...]:
+    return *setting(row).values(), row["seed"]
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    scores = (f"{row[name]['mean']:.2f}" for name in ("jaccard", "jaccard_at_threshold"))
+    return f"{next(scores)}, with a threshold of {row['threshold']} {next(scores)}"
+
+
+def main() -> None:
+    """Measure the models that are named, and keep their rows."""
+    model_rows.keep(__doc__, FILE, measure, _key, _told)
+
+
+if __name__ == "__main__":
+    main()
