@@ -17,23 +17,23 @@ from cxr_jax import datasets, evaluation, inference, metrics, model_rows, result
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.report.outlines import FILE, setting
 
-Mask = Bool[np.ndarray, "h w"]
+Mask = Bool[np.ndarray, "s s"]
 Soft = Float[np.ndarray, "n s s 1"]
 SMOOTH = 1 / 64  # how far, as share of the side, the direction of an outline is looked at
 THRESHOLDS = np.linspace(0.05, 0.95, 19)
 
 
-def sides(lungs: Mask, spacing: surface.Spacing) -> dict[str, Mask]:
+def sides(lungs: Mask) -> dict[str, Mask]:
     """Return the surface pixels of a mask of lungs by the side that they look to.
 
-    The direction is that in which the smoothed mask falls, with pixels of `spacing` mm (row, column). What looks more
-    up or down than sideways is of the apex or of the diaphragm, the rest of the mediastinum or of the chest wall: that
-    towards the middle of both lungs, or away from it. Raises `ValueError` for an empty mask.
+    The direction is that in which the smoothed mask falls. What looks more up or down than sideways is of the apex or
+    of the diaphragm, the rest of the mediastinum or of the chest wall: that towards the middle of both lungs, or away
+    from it. Raises `ValueError` for an empty mask.
     """
     if not lungs.any():
         raise ValueError("expected a mask of lungs, found an empty one")
     smooth = ndimage.gaussian_filter(lungs.astype(float), SMOOTH * len(lungs), mode="constant")
-    down, right = (-slope / size for slope, size in zip(np.gradient(smooth), spacing, strict=True))
+    down, right = (-slope for slope in np.gradient(smooth))
     outline = surface.pixels(lungs)
     upright = np.abs(down) > np.abs(right)
     inwards = right * (np.nonzero(lungs)[1].mean() - np.arange(lungs.shape[1])) > 0
@@ -45,16 +45,17 @@ def sides(lungs: Mask, spacing: surface.Spacing) -> dict[str, Mask]:
     }
 
 
-def offsets(predicted: Mask, lungs: Mask, spacing: surface.Spacing) -> dict[str, float]:
-    """Return how far, in mm, a predicted mask reaches beyond the truth on each side, in the mean over its pixels.
+def offsets(predicted: Mask, lungs: Mask) -> dict[str, float]:
+    """Return how far a predicted mask reaches beyond the truth on each side, in the mean over the side's pixels.
 
-    It is negative where the mask falls short. Raises `ValueError` for a truth that does not look to all sides.
+    It is in percent of the image's side, as the size of Montgomery's pixels is unknown, and negative where the mask falls
+    short. Raises `ValueError` for a truth that does not look to all sides.
     """
-    found = sides(lungs, spacing)
+    found = sides(lungs)
     missing = [side for side, outline in found.items() if not outline.any()]
     if missing:
         raise ValueError(f"expected masks of lungs, found one whose outline has no {' and no '.join(missing)}")
-    beyond = surface.signed_distances(predicted, lungs, spacing)
+    beyond = surface.signed_distances(predicted, lungs, 2 * [100 / len(lungs)])
     return {side: float(beyond[outline].mean()) for side, outline in found.items()}
 
 
@@ -69,7 +70,7 @@ def measure(name: str, workdir: Path, data_dir: str | None, manual_dir: str | No
 
     It holds the offsets of the masks of test images, their area in percent of the truth's, their Jaccard, and what that
     is with the threshold that is best on validation images. Raises `ValueError` where the organ is another, or images
-    have no masks or pixels of unknown size.
+    have no masks.
     """
     model = inference.restore(workdir)
     plan = model.experiment
@@ -77,13 +78,13 @@ def measure(name: str, workdir: Path, data_dir: str | None, manual_dir: str | No
         raise ValueError(f"{workdir} draws {plan.task}: expected a model of lungs, whose sides are told apart here")
     data = datasets.load(plan, data_dir, manual_dir)
     whole, split = (data.source, data.source_split) if plan.target is None else (data.target, data.target_split)
-    if not whole.has_mask.any() or whole.spacing is None:
-        raise ValueError(f"expected masks and the size of a pixel of {whole.name}'s images: one of them is unknown")
+    if not whole.has_mask.any():
+        raise ValueError(f"expected masks of {whole.name}'s images, found none: outlines are compared with them")
     test, validation = (whole[rows].with_masks() for rows in (split.test, split.validation))
     soft = _soften(model, test)
     threshold = best_threshold(_soften(model, validation), validation)
     masks, truth = soft[..., 0] > 0.5, test.masks[..., 0] > 0
-    found = [offsets(*pair) for pair in zip(masks, truth, test.spacing, strict=True)]
+    found = [offsets(*pair) for pair in zip(masks, truth, strict=True)]
     scores = {
         **{side: np.array([one[side] for one in found]) for side in found[0]},
         "area": 100.0 * masks.sum((1, 2)) / truth.sum((1, 2)),

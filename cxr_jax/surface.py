@@ -59,7 +59,7 @@ def surface_distances(
 
 
 def signed_distances(predicted: Mask, truth: Mask, spacing: Spacing) -> Float[np.ndarray, "h w"]:
-    """Return how far the predicted mask reaches beyond each surface pixel of the truth, in mm; nan elsewhere.
+    """Return how far the predicted mask reaches beyond each surface pixel of the truth, in `spacing`'s unit; else nan.
 
     It is the distance to the predicted surface, negative where the predicted mask does not hold the pixel; of an empty
     predicted mask, the image's diagonal, negative. Arguments and errors as of `hd95`.

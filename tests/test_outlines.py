@@ -1,6 +1,5 @@
 """Outlines of lungs beside the truth's: sides, offsets with their sign, thresholds, rows and their table."""
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +13,7 @@ from cxr_jax.data.look import Look
 from cxr_jax.report import outlines as report_outlines
 from tests import tiny
 
-SPACING = (2.0, 3.0)
+PIXEL = 100 / 64  # in percent of the side
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def lungs():
 
 
 def test_every_pixel_of_an_outline_looks_to_one_side(lungs):
-    found = outlines.sides(lungs, SPACING)
+    found = outlines.sides(lungs)
     assert tuple(found) == report_outlines.SIDES
     np.testing.assert_array_equal(sum(found.values()), outlines.surface.pixels(lungs))
     assert found["apex"][16, 12:20].all()
@@ -40,37 +39,34 @@ def test_a_side_that_is_moved_is_found_with_its_sign(lungs, by):
     moved = lungs.copy()
     moved[16:48, 20:24] = moved[16:48, 40:44] = False
     moved[16:48, 20 : 24 + by] = moved[16:48, 40 - by : 44] = True
-    found = outlines.offsets(moved, lungs, SPACING)
-    assert found["mediastinum"] == pytest.approx(3.0 * by, rel=0.2)
+    found = outlines.offsets(moved, lungs)
+    assert found["mediastinum"] == pytest.approx(PIXEL * by, rel=0.2)
     assert found["chest wall"] == 0
     for side in ("apex", "diaphragm"):
-        assert abs(found[side]) <= abs(3.0 * by) / 3  # corners alone
+        assert abs(found[side]) <= abs(PIXEL * by) / 3  # corners alone
 
 
 def test_masks_that_are_larger_all_around_reach_beyond_on_all_sides(lungs):
     larger = ndimage.binary_dilation(lungs)
-    assert outlines.offsets(larger, lungs, SPACING) == pytest.approx(
-        {"apex": 2.0, "mediastinum": 3.0, "chest wall": 3.0, "diaphragm": 2.0}, rel=0.05
-    )
-    smaller = outlines.offsets(lungs, larger, SPACING)
+    assert outlines.offsets(larger, lungs) == pytest.approx(dict.fromkeys(report_outlines.SIDES, PIXEL), rel=0.05)
+    smaller = outlines.offsets(lungs, larger)
     assert all(value < 0 for value in smaller.values())
 
 
 def test_an_empty_mask_falls_short_by_the_diagonal_and_an_empty_truth_is_refused(lungs):
-    found = outlines.offsets(np.zeros_like(lungs), lungs, SPACING)
-    assert set(found.values()) == {-np.hypot(128.0, 192.0)}
+    found = outlines.offsets(np.zeros_like(lungs), lungs)
+    assert list(found.values()) == pytest.approx(4 * [-100 * np.sqrt(2)])
     with pytest.raises(ValueError, match="expected a mask of lungs, found an empty one"):
-        outlines.offsets(lungs, np.zeros_like(lungs), SPACING)
+        outlines.offsets(lungs, np.zeros_like(lungs))
     dot = np.zeros_like(lungs)
     dot[32, 32] = True
     with pytest.raises(ValueError, match="found one whose outline has no apex and no mediastinum and no diaphragm"):
-        outlines.offsets(lungs, dot, SPACING)
+        outlines.offsets(lungs, dot)
 
 
 def test_a_row_tells_masks_that_are_too_small_and_the_threshold_that_mends_them(tfds_dir, monkeypatch):
     plan = tiny.experiment()
     whole = prepared.load(plan.target, "lungs", Look(64), tfds_dir)
-    whole = replace(whole, spacing=np.full((len(whole), 2), 4.0))
 
     def soften(images):
         """Return certainty that falls with the distance from lungs: above one half a pixel short of their outline."""
@@ -103,5 +99,5 @@ def test_other_organs_and_images_without_masks_are_refused(tfds_dir, monkeypatch
     model.experiment = tiny.experiment()
     data = outlines.datasets.load(model.experiment, tfds_dir, None)
     monkeypatch.setattr(outlines.datasets, "load", lambda *_: data._replace(target=data.target.with_other_masks(None)))
-    with pytest.raises(ValueError, match=r"size of a pixel of phantom/b's images: one of them is unknown"):
+    with pytest.raises(ValueError, match="expected masks of phantom/b's images, found none"):
         outlines.measure("m", Path("x"), tfds_dir, None)

@@ -29,7 +29,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         found.setdefault(tuple(setting(row).values()), []).append(row)
     if not found:
         return NOTHING
-    head = [*setting(rows[0]), "seeds", *(f"{side}, mm" for side in SIDES), "area, % of the truth's", "Jaccard"]
+    head = [*setting(rows[0]), "seeds", *(f"{side}, % of side" for side in SIDES), "area, % of the truth's", "Jaccard"]
     head += ["best threshold", "Jaccard with it"]
     return markdown_table(head, [[*map(str, key), *_cells(of)] for key, of in sorted(found.items())])
 
