@@ -48,8 +48,8 @@ def sides(lungs: Mask) -> dict[str, Mask]:
 def offsets(predicted: Mask, lungs: Mask) -> dict[str, float]:
     """Return how far a predicted mask reaches beyond the truth on each side, in the mean over the side's pixels.
 
-    It is in percent of the image's side, as the size of Montgomery's pixels is unknown, and negative where the mask falls
-    short. Raises `ValueError` for a truth that does not look to all sides.
+    It is in percent of the image's side, as the size of Montgomery's pixels is unknown, and negative where the mask
+    falls short. Raises `ValueError` for a truth that does not look to all sides.
     """
     found = sides(lungs)
     missing = [side for side, outline in found.items() if not outline.any()]
