@@ -4,10 +4,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from cxr_jax.report.rows import markdown_table, with_spread
+from cxr_jax.report.rows import settings_table, with_spread
 
 FILE = "outlines.json"
 SIDES = ("apex", "mediastinum", "chest wall", "diaphragm")
+ALWAYS = ("test images of", "model", "labels")  # columns
 NOTHING = "No results are there yet: `python -m cxr_jax.outlines` adds them."
 
 
@@ -24,23 +25,16 @@ def setting(row: Mapping[str, Any]) -> dict[str, Hashable]:
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the table: a line for each setting, means over its seeds, ± over images (the seeds' mean)."""
-    found = {}
-    for row in rows:
-        found.setdefault(tuple(setting(row).values()), []).append(row)
-    if not found:
-        return NOTHING
-    head = [*setting(rows[0]), "seeds", *(f"{side}, % of side" for side in SIDES), "area, % of the truth's", "Jaccard"]
-    head += ["best threshold", "Jaccard with it"]
-    return markdown_table(head, [[*map(str, key), *_cells(of)] for key, of in sorted(found.items())])
+    measures = [*(f"{side}, % of side" for side in SIDES), "area, % of the truth's", "Jaccard"]
+    head = ["seeds", *measures, "best threshold", "Jaccard with it"]
+    return settings_table(rows, setting, ALWAYS, head, _cells) if rows else NOTHING
 
 
-def _cells(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _cells(rows: list[Mapping[str, Any]]) -> list[str]:
     """Return what stands behind a setting: seeds and measures."""
-    measured = {
-        name: with_spread(*(mean(row[name][part] for row in rows) for part in ("mean", "std")))
+    *measured, at_threshold = (
+        with_spread(*(mean(row[name][part] for row in rows) for part in ("mean", "std")))
         for name in (*SIDES, "area", "jaccard", "jaccard_at_threshold")
-    }
-    seeds = ", ".join(str(row["seed"]) for row in sorted(rows, key=lambda row: row["seed"]))
-    threshold = f"{mean(row['threshold'] for row in rows):.2f}"
-    sides = [measured[name] for name in (*SIDES, "area", "jaccard")]
-    return [seeds, *sides, threshold, measured["jaccard_at_threshold"]]
+    )
+    seeds = ", ".join(str(seed) for seed in sorted(row["seed"] for row in rows))
+    return [seeds, *measured, f"{mean(row['threshold'] for row in rows):.2f}", at_threshold]

@@ -1,7 +1,8 @@
 """Results files that are lists of rows, one a cell of a table: read, checked, and added to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,26 @@ def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table."""
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def settings_table(
+    rows: Sequence[Row],
+    setting: Callable[[Row], Mapping[str, Hashable]],
+    always: Sequence[str],
+    head: Sequence[str],
+    cells: Callable[[list[Row]], list[str]],
+) -> str:
+    """Return a table of rows, at least one: a line for all that have one `setting`, with what `cells` makes of them.
+
+    A setting says its values by column; columns in which all rows are alike are left out, but for those of `always`.
+    """
+    found: dict[tuple, list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(setting(row).values()), []).append(row)
+    columns = dict(zip(setting(rows[0]), zip(*found, strict=True), strict=True))
+    shown = [name in always or len(set(values)) > 1 for name, values in columns.items()]
+    lines = [[*map(str, compress(values, shown)), *cells(alike)] for values, alike in sorted(found.items())]
+    return markdown_table([*compress(columns, shown), *head], lines)
 
 
 def with_spread(mean: float, deviation: float | None) -> str:

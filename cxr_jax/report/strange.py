@@ -1,11 +1,10 @@
 """The table of docs/method.md of models on images made strange, from the rows of `docs/results/strange.json`."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from itertools import compress
 from statistics import mean
 from typing import Any
 
-from cxr_jax.report.rows import markdown_table, with_spread
+from cxr_jax.report.rows import settings_table, with_spread
 
 FILE = "strange.json"
 ALWAYS = ("model", "validation images of")  # columns
@@ -31,17 +30,12 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return NOTHING
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
-    found = {}
-    for row in rows:
-        found.setdefault(tuple(setting(row).values()), {}).setdefault(row["kind"], []).append(row)
-    columns = dict(zip(setting(rows[0]), zip(*found, strict=True), strict=True))
-    shown = [name in ALWAYS or len(set(values)) > 1 for name, values in columns.items()]
-    lines = []
-    for values, cells in sorted(found.items()):
-        seeds = str(max(map(len, cells.values())))
-        told = map(str, compress(values, shown))
-        lines.append([*told, seeds, *(_over_seeds(cells.get(kind, [])) for kind in kinds)])
-    return markdown_table([*compress(columns, shown), "seeds", *kinds], lines)
+
+    def cells(alike: list[Mapping[str, Any]]) -> list[str]:
+        by_kind = [[row for row in alike if row["kind"] == kind] for kind in kinds]
+        return [str(max(map(len, by_kind))), *map(_over_seeds, by_kind)]
+
+    return settings_table(rows, setting, ALWAYS, ["seeds", *kinds], cells)
 
 
 def _over_seeds(rows: Sequence[Mapping[str, Any]]) -> str:
