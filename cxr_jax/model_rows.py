@@ -34,8 +34,10 @@ def keep(
     path = Path("docs/results") / file
     kept = {key(row): row for row in read_json(path, [])}
     for pair in arguments.model:
-        name, _, workdir = pair.partition("=")
+        name, given, workdir = pair.partition("=")
+        if not given:
+            parser.error(f"expected --model NAME=WORKDIR, found {pair!r}")
         for row in measure(name, Path(workdir), arguments.data_dir, arguments.manual_dir):
             kept[key(row)] = row
             print(f"{name}, seed {row['seed']}: {told(row)}")
-        write_json(path, [kept[key] for key in sorted(kept)])
+        write_json(path, [kept[place] for place in sorted(kept)])

@@ -1,8 +1,8 @@
-"""Where the outlines of lungs lie that a model draws, beside the truth's, at each side of a lung.
+"""Where the outlines that a model draws of lungs lie beside the truth's, on each side of a lung.
 
 `python -m cxr_jax.outlines --model NAME=WORKDIR` measures what a run trained on the test images of its target (of its
-source, where it has none), behind everything else: it reads masks that a run without labels must not see, those of
-validation images too. The rows go to `docs/results/outlines.json`.
+source, where it has none), after all training and choosing: it reads masks that a run without labels must not see,
+those of validation images too. The rows go to `docs/results/outlines.json`.
 """
 
 from collections.abc import Hashable, Mapping
@@ -20,15 +20,15 @@ from cxr_jax.report.outlines import FILE, setting
 Mask = Bool[np.ndarray, "s s"]
 Soft = Float[np.ndarray, "n s s 1"]
 SMOOTH = 1 / 64  # how far, as share of the side, the direction of an outline is looked at
-THRESHOLDS = np.linspace(0.05, 0.95, 19)
+THRESHOLDS = tuple(percent / 100 for percent in range(5, 100, 5))
 
 
 def sides(lungs: Mask) -> dict[str, Mask]:
     """Return the surface pixels of a mask of lungs by the side that they look to.
 
     The direction is that in which the smoothed mask falls. What looks more up or down than sideways is of the apex or
-    of the diaphragm, the rest of the mediastinum or of the chest wall: that towards the middle of both lungs, or away
-    from it. Raises `ValueError` for an empty mask.
+    of the diaphragm, the rest of the mediastinum or of the chest wall: that towards the middle between both lungs (of
+    the image, where there is one part), or away from it. Raises `ValueError` for an empty mask.
     """
     if not lungs.any():
         raise ValueError("expected a mask of lungs, found an empty one")
@@ -36,7 +36,7 @@ def sides(lungs: Mask) -> dict[str, Mask]:
     down, right = (-slope for slope in np.gradient(smooth))
     outline = surface.pixels(lungs)
     upright = np.abs(down) > np.abs(right)
-    inwards = right * (np.nonzero(lungs)[1].mean() - np.arange(lungs.shape[1])) > 0
+    inwards = right * (_middle(lungs) - np.arange(lungs.shape[1])) > 0
     return {
         "apex": outline & upright & (down < 0),
         "mediastinum": outline & ~upright & inwards,
@@ -45,11 +45,21 @@ def sides(lungs: Mask) -> dict[str, Mask]:
     }
 
 
+def _middle(lungs: Mask) -> float:
+    """Return the column halfway between the centres of the two largest parts."""
+    parts, count = ndimage.label(lungs)
+    if count < 2:
+        return (lungs.shape[1] - 1) / 2
+    largest = 1 + np.argsort(np.bincount(parts[lungs])[1:])[-2:]
+    return float(np.mean([column for _, column in ndimage.center_of_mass(lungs, parts, largest)]))
+
+
 def offsets(predicted: Mask, lungs: Mask) -> dict[str, float]:
     """Return how far a predicted mask reaches beyond the truth on each side, in the mean over the side's pixels.
 
     It is in percent of the image's side, as the size of Montgomery's pixels is unknown, and negative where the mask
-    falls short. Raises `ValueError` for a truth that does not look to all sides.
+    falls short. Distances are those of the truth's outline to the nearest of the mask's, so that what the mask has far
+    from all lungs does not count. Raises `ValueError` for a truth that does not look to all sides.
     """
     found = sides(lungs)
     missing = [side for side, outline in found.items() if not outline.any()]
@@ -60,9 +70,9 @@ def offsets(predicted: Mask, lungs: Mask) -> dict[str, float]:
 
 
 def best_threshold(soft: Soft, images: Radiographs) -> float:
-    """Return the one of `THRESHOLDS` above which a pixel is best called lung, by the mean Jaccard of these images."""
-    scores = [_jaccard(soft > threshold, images).mean() for threshold in THRESHOLDS]
-    return round(float(THRESHOLDS[np.argmax(scores)]), 2)
+    """Return that of `THRESHOLDS` with the highest mean Jaccard on these images; of equals the nearest to 0.5."""
+    score = {threshold: _jaccard(soft > threshold, images).mean() for threshold in THRESHOLDS}
+    return max(score, key=lambda threshold: (score[threshold], -abs(threshold - 0.5)))
 
 
 def measure(name: str, workdir: Path, data_dir: str | None, manual_dir: str | None) -> list[dict[str, Any]]:
@@ -84,7 +94,7 @@ def measure(name: str, workdir: Path, data_dir: str | None, manual_dir: str | No
     soft = _soften(model, test)
     threshold = best_threshold(_soften(model, validation), validation)
     masks, truth = soft[..., 0] > 0.5, test.masks[..., 0] > 0
-    found = [offsets(*pair) for pair in zip(masks, truth, strict=True)]
+    found = [_offsets_of(*case) for case in zip(test.ids, masks, truth, strict=True)]
     scores = {
         **{side: np.array([one[side] for one in found]) for side in found[0]},
         "area": 100.0 * masks.sum((1, 2)) / truth.sum((1, 2)),
@@ -94,6 +104,13 @@ def measure(name: str, workdir: Path, data_dir: str | None, manual_dir: str | No
     about = results.describe(plan) | {"model": name, "trained": model.made, "tested_on": test.name}
     data_of = {"data": {test.name: whole.fingerprint()}, "threshold": threshold}
     return [{**about, **data_of, **evaluation.summary(scores, test.ids)}]
+
+
+def _offsets_of(name: str, predicted: Mask, lungs: Mask) -> dict[str, float]:
+    try:
+        return offsets(predicted, lungs)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _soften(model: Any, images: Radiographs) -> Soft:
@@ -109,8 +126,8 @@ def _key(row: Mapping[str, Any]) -> tuple[Hashable, ...]:
 
 
 def _told(row: Mapping[str, Any]) -> str:
-    scores = (f"{row[name]['mean']:.2f}" for name in ("jaccard", "jaccard_at_threshold"))
-    return f"{next(scores)}, with a threshold of {row['threshold']} {next(scores)}"
+    plain, best = (f"{row[name]['mean']:.2f}" for name in ("jaccard", "jaccard_at_threshold"))
+    return f"{plain}, with a threshold of {row['threshold']} {best}"
 
 
 def main() -> None:

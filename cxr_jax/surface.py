@@ -1,4 +1,4 @@
-"""Distances between the surfaces of binary masks in millimetres, on the host, one value an image.
+"""Distances between the surfaces of binary masks on the host, in millimetres where the size of a pixel is given so.
 
 The surface of a mask is its pixels with one of four neighbours outside it; beyond the border of the image all is
 background, so a mask that touches the border has surface there. A distance is Euclidean, from the centre of a surface
@@ -12,7 +12,7 @@ Two empty masks agree: 0. Where exactly one is empty no distance exists, and the
 no two of its pixels lie further apart, so a missed organ is worse than any found one and means stay finite, where
 infinity would swallow every other image and leaving the image out would reward the miss.
 
-`signed_distances` keeps each pixel of the truth's surface by itself, and on which side of the other surface it lies.
+Both are one value an image; `signed_distances` are one for each pixel of the truth's surface.
 """
 
 from collections.abc import Sequence
@@ -59,10 +59,10 @@ def surface_distances(
 
 
 def signed_distances(predicted: Mask, truth: Mask, spacing: Spacing) -> Float[np.ndarray, "h w"]:
-    """Return how far the predicted mask reaches beyond each surface pixel of the truth, in `spacing`'s unit; else nan.
+    """Return how far the predicted mask reaches beyond each surface pixel of the truth; elsewhere nan.
 
-    It is the distance to the predicted surface, negative where the predicted mask does not hold the pixel; of an empty
-    predicted mask, the image's diagonal, negative. Arguments and errors as of `hd95`.
+    It is the distance to the predicted surface, in the unit of `spacing`, negative where the predicted mask does not
+    hold the pixel; of an empty predicted mask, the image's diagonal, negative. Arguments and errors as of `hd95`.
     """
     _check_masks(predicted, truth, "h w")
     (size,) = _pixel_sizes(spacing, 1)

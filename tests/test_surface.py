@@ -186,3 +186,20 @@ def test_wrong_arguments_of_one_pair_are_named():
             distance_of(MASKS[0, ..., 0], MASKS[0, :4, :, 0], (1, 1))
         with pytest.raises(ValueError, match="spacing"):
             distance_of(MASKS[0, ..., 0], MASKS[0, ..., 0], (1, 1, 1))
+
+
+@pytest.mark.parametrize(("one", "other"), BLOBS)
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), ANISOTROPIC])
+def test_signed_distances_are_those_of_the_truths_surface_with_the_side_they_lie_on(one, other, spacing):
+    found = surface.signed_distances(one, other, spacing)
+    outline = contour(other)
+    np.testing.assert_array_equal(np.isnan(found), ~outline)
+    np.testing.assert_allclose(np.abs(found[outline]), all_pairs(one, other, spacing)[1], rtol=1e-12)
+    np.testing.assert_array_equal(found[outline] < 0, ~one[outline])
+
+
+def test_signed_distances_of_empty_masks():
+    mask, empty = np.ones((8, 12), bool), np.zeros((8, 12), bool)
+    found = surface.signed_distances(empty, mask, ANISOTROPIC)
+    np.testing.assert_allclose(found[contour(mask)], -DIAGONAL)
+    assert np.isnan(surface.signed_distances(mask, empty, ANISOTROPIC)).all()

@@ -8,7 +8,7 @@ from cxr_jax.report.rows import settings_table, with_spread
 
 FILE = "outlines.json"
 SIDES = ("apex", "mediastinum", "chest wall", "diaphragm")
-ALWAYS = ("test images of", "model", "labels")  # columns
+ALWAYS = ("test images of", "model", "labels, %")  # columns
 NOTHING = "No results are there yet: `python -m cxr_jax.outlines` adds them."
 
 
@@ -18,15 +18,22 @@ def setting(row: Mapping[str, Any]) -> dict[str, Hashable]:
         "test images of": row["tested_on"],
         "side, px": row["image_size"],
         "model": row["model"],
-        "labels": f"{100 * row['label_frac']:g} %",
+        "network": _network(row["config"]["segmenter"]),
+        "labels, %": 100 * row["label_frac"],
+        "source": row["source"],
         "fold": row["config"]["fold"],
     }
+
+
+def _network(segmenter: Mapping[str, Any]) -> str:
+    sizes = (f"{name} {value}" for name, value in sorted(segmenter.items()) if name != "name")
+    return ", ".join([segmenter["name"], *sizes])
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the table: a line for each setting, means over its seeds, ± over images (the seeds' mean)."""
     measures = [*(f"{side}, % of side" for side in SIDES), "area, % of the truth's", "Jaccard"]
-    head = ["seeds", *measures, "best threshold", "Jaccard with it"]
+    head = ["seeds", *measures, "best thresholds", "Jaccard with these"]
     return settings_table(rows, setting, ALWAYS, head, _cells) if rows else NOTHING
 
 
@@ -36,5 +43,5 @@ def _cells(rows: list[Mapping[str, Any]]) -> list[str]:
         with_spread(*(mean(row[name][part] for row in rows) for part in ("mean", "std")))
         for name in (*SIDES, "area", "jaccard", "jaccard_at_threshold")
     )
-    seeds = ", ".join(str(seed) for seed in sorted(row["seed"] for row in rows))
-    return [seeds, *measured, f"{mean(row['threshold'] for row in rows):.2f}", at_threshold]
+    seeds, thresholds = zip(*sorted((row["seed"], row["threshold"]) for row in rows), strict=True)
+    return [", ".join(map(str, seeds)), *measured, ", ".join(f"{value:.2f}" for value in thresholds), at_threshold]

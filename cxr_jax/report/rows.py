@@ -147,8 +147,12 @@ def settings_table(
         found.setdefault(tuple(setting(row).values()), []).append(row)
     columns = dict(zip(setting(rows[0]), zip(*found, strict=True), strict=True))
     shown = [name in always or len(set(values)) > 1 for name, values in columns.items()]
-    lines = [[*map(str, compress(values, shown)), *cells(alike)] for values, alike in sorted(found.items())]
+    lines = [[*map(_printed, compress(values, shown)), *cells(alike)] for values, alike in sorted(found.items())]
     return markdown_table([*compress(columns, shown), *head], lines)
+
+
+def _printed(value: Hashable) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def with_spread(mean: float, deviation: float | None) -> str:
