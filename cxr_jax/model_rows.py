@@ -22,21 +22,22 @@ def keep(
 ) -> None:
     """Measure the models that the command line names, and put their rows in place of older ones of the same `key`.
 
-    `about` is the command's help; what a row says on the screen is `told`. The rows of a model are
-    written before the next one is measured.
+    `about` is the command's help; what a row says on the screen is `told`. The rows of a model are written before the
+    next one is measured.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", metavar="NAME=WORKDIR", action="append", required=True)
     parser.add_argument("--data_dir", default=os.environ.get("TFDS_DATA_DIR"))
     parser.add_argument("--manual_dir", default=os.environ.get("CXR_MANUAL_DIR"))
     arguments = parser.parse_args()
+    models = [pair.partition("=") for pair in arguments.model]
+    for pair, (name, _, workdir) in zip(arguments.model, models, strict=True):
+        if not name or not workdir:
+            parser.error(f"expected --model NAME=WORKDIR, found {pair!r}")
     platform.use_compilation_cache()
     path = Path("docs/results") / file
     kept = {key(row): row for row in read_json(path, [])}
-    for pair in arguments.model:
-        name, given, workdir = pair.partition("=")
-        if not given:
-            parser.error(f"expected --model NAME=WORKDIR, found {pair!r}")
+    for name, _, workdir in models:
         for row in measure(name, Path(workdir), arguments.data_dir, arguments.manual_dir):
             kept[key(row)] = row
             print(f"{name}, seed {row['seed']}: {told(row)}")

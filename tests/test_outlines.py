@@ -1,6 +1,5 @@
 """Outlines of lungs beside the truth's: sides, offsets with their sign, thresholds, rows and their table."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +8,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cxr_jax import inference, model_rows, outlines
+from cxr_jax import inference, outlines
 from cxr_jax.data import prepared, splits
 from cxr_jax.data.look import Look
 from cxr_jax.report import outlines as report_outlines
 from tests import tiny
+from tests.kept_rows import kept
 
 PIXEL = 100 / 64  # in percent of the side
 
@@ -128,25 +128,24 @@ def test_the_command_keeps_rows_and_the_table_tells_them_in_the_order_of_labels(
     row |= {"config": {"fold": 0, "segmenter": {"name": "unet", "width": 8}}, "threshold": 0.3, **of_image}
     row |= {"jaccard_at_threshold": {"mean": 95.0, "std": 2.0}}
     rows = [row, row | {"label_frac": 0.025}, row | {"seed": 1, "threshold": 0.4}, row | {"threshold": 0.35}]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["outlines", *(f"--model=m={number}" for number in range(4))])
-    monkeypatch.setattr(model_rows.platform, "use_compilation_cache", lambda: None)
-    monkeypatch.setattr(outlines, "measure", lambda name, workdir, *folders: [rows[int(str(workdir))]])
-    path = tmp_path / "docs/results" / report_outlines.FILE
-    path.parent.mkdir(parents=True)
-    outlines.main()
-    kept = json.loads(path.read_text())
-    assert sorted(kept, key=str) == sorted(rows[1:], key=str)
-    first, _, *lines = report_outlines.markdown(kept).splitlines()
+    found = kept(outlines, report_outlines.FILE, rows, tmp_path, monkeypatch)
+    assert sorted(found, key=str) == sorted(rows[1:], key=str)
+    first, _, *lines = report_outlines.markdown(found).splitlines()
     assert first.startswith("| test images of | model | labels, % | seeds | apex, % of side |")
     assert [line.split(" | ")[:4] for line in lines] == [["| b", "m", "2.5", "0"], ["| b", "m", "10", "0, 1"]]
     assert lines[1].endswith(" | 0.35, 0.40 | 95.00 ± 2.00 |")
     wide = row | {"config": row["config"] | {"segmenter": {"name": "unet", "width": 16}}}
     assert "| unet, width 16 |" in report_outlines.markdown([row, wide])
     assert report_outlines.markdown([]) == report_outlines.NOTHING
-    monkeypatch.setattr("sys.argv", ["outlines", "--model=m"])
+
+
+@pytest.mark.parametrize("wrong", ["m", "=folder", "m="])
+def test_a_model_without_a_name_or_a_folder_is_refused_before_any_is_measured(monkeypatch, capsys, wrong):
+    monkeypatch.setattr("sys.argv", ["outlines", "--model=m=folder", f"--model={wrong}"])
+    monkeypatch.setattr(outlines, "measure", lambda *_: pytest.fail("measured"))
     with pytest.raises(SystemExit):
         outlines.main()
+    assert f"expected --model NAME=WORKDIR, found {wrong!r}" in capsys.readouterr().err
 
 
 def test_other_organs_and_images_without_masks_are_refused(tfds_dir, monkeypatch):

@@ -1,18 +1,17 @@
 """Images made strange: what changes, what does not, and what a model's masks of them are worth."""
 
-import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from cxr_jax import inference, model_rows, strange
+from cxr_jax import inference, strange
 from cxr_jax.data import prepared
 from cxr_jax.data.look import Look
 from cxr_jax.report import strange as report_strange
 from tests import tiny
+from tests.kept_rows import kept
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +64,7 @@ def test_a_run_of_another_setting_leaves_rows_as_they_are(tmp_path, monkeypatch,
     row = {"model": "m", "seed": 0, "kind": "flat", "source": "one", "image_size": 128}
     row |= {"config": {"task": "lungs", "fold": 0}, "jaccard": {"mean": 90.0, "std": 1.0}}
     changed = [row, row | other, row | {"jaccard": {"mean": 80.0, "std": 1.0}}]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["strange", *(f"--model=m={number}" for number in range(3))])
-    monkeypatch.setattr(model_rows.platform, "use_compilation_cache", lambda: None)
-    monkeypatch.setattr(strange, "measure", lambda name, workdir, *folders: [changed[int(str(workdir))]])
-    path = tmp_path / "docs/results" / report_strange.FILE
-    path.parent.mkdir(parents=True)
-    strange.main()
-    rows = json.loads(path.read_text())
+    rows = kept(strange, report_strange.FILE, changed, tmp_path, monkeypatch)
     assert sorted(rows, key=str) == sorted(changed[1:], key=str)
     lines = report_strange.markdown(rows).splitlines()[2:]
     assert len(set(lines)) == 2
