@@ -1,8 +1,15 @@
 """Shape annotations are checked while the tests run; compiled programs are shared between them."""
 
+import atexit
+import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # of the process that starts others, which inherit it
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="cxr_jax_tests_")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
 import pytest
@@ -14,9 +21,15 @@ install_import_hook(["cxr_jax", "tfds_builders"], "tests.typecheck.check")
 from cxr_jax import experiment, training  # noqa: E402, checked from here on
 from tests import tiny  # noqa: E402
 
-if jax.config.jax_compilation_cache_dir is None:
-    jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="cxr_jax_tests_"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+LONGEST = ("test_table2", "test_experiment", "test_inference", "test_streaming", "test_iteration")  # begun first
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, lest one of them is left to a single worker at the end."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session")

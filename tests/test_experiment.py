@@ -32,6 +32,12 @@ from cxr_jax.networks import build_segmenter
 from tests import on_devices, tiny
 
 
+def copied(finished, folder) -> tuple:
+    """Return a copy of the finished run, to write in, and its results."""
+    workdir, results = finished
+    return shutil.copytree(workdir, folder / "run"), results
+
+
 def test_results_name_what_made_them(finished):
     workdir, results = finished
     assert json.loads((workdir / "results.json").read_text()) == json.loads(json.dumps(results))
@@ -100,12 +106,12 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path, tfd
     workdir, results = finished
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 0.0)
     save = checkpoints.Checkpoints.save
-    for stage, epoch in (("pretraining", 1), ("warmup", 1), ("transfer", 1), ("self_training", 1)):
+    for stage in ("pretraining", "transfer", "self_training"):  # of two epochs each
 
-        def stop(store, at, *rest, stage=stage, epoch=epoch):
-            save(store, at, *rest)
+        def stop(store, epoch, *rest, stage=stage):
+            save(store, epoch, *rest)
             store.wait()
-            if store._directory.parent.name == stage and at == epoch:
+            if store._directory.parent.name == stage and epoch == 1:
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(checkpoints.Checkpoints, "save", stop)
@@ -119,16 +125,16 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path, tfd
         assert (tmp_path / log).read_text() == (workdir / log).read_text()
 
 
-def test_evaluate_gives_the_same_figures_and_trains_nothing(finished, tfds_dir, monkeypatch):
-    workdir, results = finished
+def test_evaluate_gives_the_same_figures_and_trains_nothing(finished, tmp_path, tfds_dir, monkeypatch):
+    workdir, results = copied(finished, tmp_path)
     monkeypatch.setattr(segmentation, "train", None)
     monkeypatch.setattr(transfer, "attempt", None)
     again = experiment.evaluate(tiny.experiment(), workdir, tfds_dir, None)
     assert again["test"] == results["test"]
 
 
-def test_results_name_what_trained_a_model_not_what_tested_it_last(finished, tfds_dir, monkeypatch):
-    workdir, results = finished
+def test_results_name_what_trained_a_model_not_what_tested_it_last(finished, tmp_path, tfds_dir, monkeypatch):
+    workdir, results = copied(finished, tmp_path)
     later = provenance.here() | {"command": "python later.py", "commit": "0" * 40}
     monkeypatch.setattr(provenance, "here", lambda: later)
     for again in (experiment.evaluate, experiment.train):
@@ -247,7 +253,9 @@ def test_epochs_are_as_long_as_those_that_warmed_the_translator_up(monkeypatch, 
     assert [transfer.Transfers([job], graph, steps).steps_per_epoch for steps in (None, 7)] == [2, 7]
 
 
-def test_labels_of_the_target_enter_where_they_are_kept(tmp_path, tfds_dir, monkeypatch):
+def test_labels_of_the_target_enter_where_they_are_kept(finished, tmp_path, tfds_dir, monkeypatch):
+    for stage in ("pretraining", "warmup"):  # of which labels of the target are no part
+        shutil.copytree(finished[0] / stage, tmp_path / stage)
     stages = {}
     monkeypatch.setattr(segmentation, "Stage", lambda name, *rest: stages.setdefault(name, training.Stage(name, *rest)))
     results = experiment.train(tiny.experiment(label_frac=0.1), tmp_path, tfds_dir, None)

@@ -32,16 +32,18 @@ def test_a_folder_is_split_by_patient(tmp_path, tfds_dir):
         assert not set(known) & set(whose[split.train][~data.labelled])
 
 
-def test_a_folder_that_another_process_works_in_is_refused(finished, tfds_dir):
-    workdir, results = finished
+def test_a_folder_that_another_process_works_in_is_refused(tmp_path, tfds_dir):
+    run = runs.Run(tiny.experiment(), tmp_path)
     hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); print(flush=True); input()"
-    words = [sys.executable, "-c", hold, str(workdir)]
+    words = [sys.executable, "-c", hold, str(tmp_path)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         with pytest.raises(runs.WorkdirError, match="another process is at work in"):
-            experiment.evaluate(tiny.experiment(), workdir, tfds_dir, None)
+            experiment.train(run.experiment, tmp_path, tfds_dir, None)
+        assert not list(tmp_path.iterdir())
         other.communicate(b"\n")
-    assert experiment.evaluate(tiny.experiment(), workdir, tfds_dir, None)["test"] == results["test"]
+    with runs.held([run]):
+        pass
 
 
 def test_a_workdir_whose_folder_has_changed_is_refused(hospital, tmp_path, tfds_dir):

@@ -13,9 +13,11 @@ import jax
 import numpy as np
 import pytest
 
-from cxr_jax import compact, config, experiment, exported, inference, networks, ship, tta
+from cxr_jax import checkpoints, compact, config, exported, inference, networks, provenance, results, ship, tta
 from cxr_jax.checkpoints import CheckpointError
+from cxr_jax.files import write_json
 from cxr_jax.models import SEGMENTERS
+from cxr_jax.views import Views
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -30,13 +32,38 @@ assert not {name.partition(".")[0] for name in sys.modules} & {"cxr_jax", "flax"
 """
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory, tfds_dir):
-    folder = tmp_path_factory.mktemp("run")
-    experiment.train(
-        tiny.experiment(pretraining__epochs=1, transfer__epochs=1, self_training__epochs=0), folder, tfds_dir, None
+def untrained(folder: Path, look: str) -> Path:
+    """Leave in `folder` what a run would whose networks learn nothing, and whose target has that look."""
+    plan = tiny.experiment(
+        self_training__epochs=0,
+        transfer__supervised_looks={"a": 1.0, "b": float(look == "b")},
+        transfer__target_look=look,
     )
+    graph, segmenter = networks.build_segmenter(plan, jax.random.key(0))
+    graphs, parameters = networks.build_transfer(plan, graph, jax.random.key(1))
+    translator, blank = parameters["translator"], np.zeros((1, 32, 32, 1), np.uint8)
+    reference = Views(graphs, look).reference(translator, blank, blank)
+    both = {"segmenter": segmenter, "translator": translator, "reference": reference}
+    for stage, model in {"pretraining": segmenter, "transfer": both}.items():
+        store = checkpoints.Checkpoints(
+            folder / stage / "checkpoints", {"stage": stage, "config": config.to_json(plan), "made": provenance.here()}
+        )
+        store.save(plan.settings(stage).epochs, model, {"step": np.zeros(1)}, 0.0)
+        store.close()
+    write_json(folder / results.FILE, {**results.describe(plan), "data": {}})
     return folder
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """Return the folder of a run that segments translated images."""
+    return untrained(tmp_path_factory.mktemp("run"), "a")
+
+
+@pytest.fixture(scope="module")
+def direct(tmp_path_factory):
+    """Return the folder of a run that reads images as they are, which the files that are shipped must do."""
+    return untrained(tmp_path_factory.mktemp("run"), "b")
 
 
 @pytest.mark.parametrize("stage", ["pretraining", "transfer"])
@@ -85,19 +112,8 @@ def test_every_segmenter_can_be_exported_for_any_batch(name, prepare):
         np.testing.assert_allclose(call(images), soften(images), atol=1e-5)
 
 
-@pytest.fixture
-def found(workdir, monkeypatch):
-    """Return the run's model, as if it read images as they are, which the files that are shipped must do."""
-    restore, model = inference.restore, inference.restore(workdir)
-    looks = {"supervised_looks": {"a": 1.0, "b": 1.0}, "target_look": "b"}
-    look_b = dataclasses.replace(model.experiment.transfer, **looks)
-    model = dataclasses.replace(model, experiment=dataclasses.replace(model.experiment, transfer=look_b))
-    monkeypatch.setattr(inference, "restore", lambda path: model if path == workdir else restore(path))
-    return model
-
-
-def test_a_shipped_model_is_that_of_its_run_in_less_than_half_of_the_bytes(workdir, found, tmp_path):
-    path = ship.segmenter(workdir, tmp_path)
+def test_a_shipped_model_is_that_of_its_run_in_less_than_half_of_the_bytes(direct, tmp_path):
+    path, found = ship.segmenter(direct, tmp_path), inference.restore(direct)
     assert path.name == "lungs.npz"
     assert compact.shipped(tmp_path) == [path]
     shipped, segmenter = inference.restore(path), found.model["segmenter"]
@@ -124,8 +140,8 @@ def test_a_shipped_translator_translates_as_that_of_its_run(workdir, tmp_path):
         inference.restore(path)
 
 
-def test_what_is_shipped_is_measured_as_it_lies_there(workdir, found, tmp_path, tfds_dir):
-    rows = ship.measure(ship.segmenter(workdir, tmp_path), tfds_dir, None)
+def test_what_is_shipped_is_measured_as_it_lies_there(direct, tmp_path, tfds_dir):
+    rows = ship.measure(ship.segmenter(direct, tmp_path), tfds_dir, None)
     assert [(row["dataset"], row["images"]) for row in rows] == [("phantom/a", 32), ("phantom/b", 32)]
     assert all(0 <= row["jaccard"]["mean"] <= 100 and 0 <= row["plausible"] <= 32 for row in rows)
     assert all(0 < row["expected_jaccard"] < 100 for row in rows)
