@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("interrupted: the same command goes on with a training, or with masks, by --resume")
+        sys.exit("interrupted: to go on, give the same command again; with --mode=predict add --resume to it")
 
 
 if __name__ == "__main__":

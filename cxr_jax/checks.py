@@ -198,7 +198,8 @@ def _check_network(section: str, sizes: Mapping[str, Any], registry: Mapping[str
     for name, value in sizes.items():
         if name != "name" and name not in known:
             raise ConfigError(
-                f"config.{section}.{name} is unknown; the sizes of {sizes['name']} are {', '.join(known)}"
+                f"config.{section}.{name} is unknown; the sizes of {sizes['name']} are {', '.join(known)}. "
+                f"A flag takes no size away: to have another network, set all of config.{section} in a config file"
             )
         if name != "name":
             if type(value) is not known[name]:

@@ -84,6 +84,11 @@ def _table2(plain: dict[str, Any]) -> Table2:
         checks.one_of("config.methods", method, checks.TO_TARGET)
     if table.experiment.task in table.qualitative:
         raise ConfigError(f"config.qualitative must not name config.task, {table.experiment.task!r}, too")
+    if table.qualitative and "transfer" not in table.methods:
+        raise ConfigError(
+            "config.qualitative names organs that go on from the translator that transfers of config.task warm up: "
+            "expected 'transfer' among config.methods; add it, or give --config.qualitative=\"()\""
+        )
     cells = table.experiments()
     if not cells:
         raise ConfigError("config.methods and config.label_fracs leave no cell: nothing is learned from scratch at 0 %")

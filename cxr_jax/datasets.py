@@ -188,7 +188,10 @@ def _labelled(experiment: plans.Experiment, target: Radiographs, rows: Int[np.nd
 def _require_labels(experiment: plans.Experiment, source: Radiographs, target: Radiographs | None) -> None:
     """Raise `ConfigError` where labels that are needed are not there."""
     if source.masks is None:
-        raise config.ConfigError(f"config.source {source.name!r} has no labels for {experiment.task}")
+        raise config.ConfigError(
+            f"config.source {source.name!r} has no labels for {experiment.task}, which M_A is to learn from: take "
+            "another --config.source, or another --config.task"
+        )
     having = source.with_masks()
     people = set(having.patients or having.ids)
     if len(people) < splits.FOLDS:

@@ -87,7 +87,8 @@ def _find(path: Path, names: Sequence[str], in_files: Sequence[str]) -> _Saved:
     if not stages:
         raise checkpoints.CheckpointError(
             f"there is no checkpoint in {path}; expected a workdir of main.py, a folder of one of its "
-            f"stages ({', '.join(names)}), or a model as this project ships it"
+            f"stages ({', '.join(names)}), of a table a folder of one of its cells (seed0/transfer_0, say), or a model "
+            "as this project ships it"
         )
     folder = stages[0]
     checkpoint = folder / "checkpoints" / str(checkpoints.best_epoch(folder / "checkpoints"))

@@ -22,6 +22,9 @@ def cross_entropy(
 ) -> Scalar:
     """Binary cross entropy over the pixels of the labelled images; 0 where none is labelled.
 
+    It is the mean over the labelled images of a batch: an epoch's mean of it, in the log, counts batches without any as
+    0, so that it does not compare shares of labels.
+
     With one logit this is the two-class cross entropy of the paper (section V-B). `labelled` is all true
     unless given; a mask of an unlabelled image is never read. Of an ensemble it is the sum over members, so that
     each has the gradient, beside its weight decay, that it would have alone.

@@ -13,6 +13,12 @@ Row = Mapping[str, Any]
 Measure = Callable[[str, Path, str | None, str | None], Sequence[Row]]  # of name, workdir, data_dir and manual_dir
 
 
+def add_data_flags(parser: argparse.ArgumentParser) -> None:
+    """Add where prepared data lie and where downloads do, which environment variables say by default."""
+    parser.add_argument("--data_dir", default=os.environ.get("TFDS_DATA_DIR"))
+    parser.add_argument("--manual_dir", default=os.environ.get("CXR_MANUAL_DIR"))
+
+
 def keep(
     about: str,
     file: str,
@@ -27,8 +33,7 @@ def keep(
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", metavar="NAME=WORKDIR", action="append", required=True)
-    parser.add_argument("--data_dir", default=os.environ.get("TFDS_DATA_DIR"))
-    parser.add_argument("--manual_dir", default=os.environ.get("CXR_MANUAL_DIR"))
+    add_data_flags(parser)
     arguments = parser.parse_args()
     models = [pair.partition("=") for pair in arguments.model]
     for pair, (name, _, workdir) in zip(arguments.model, models, strict=True):

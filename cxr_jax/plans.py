@@ -59,7 +59,9 @@ class Transfer:
     schedule: str
     average: float
     weights: Mapping[str, float]  # of the generative step's terms
-    supervised_looks: Mapping[str, float]  # weights of the looks ("a", "b") in which M_A learns; the paper: a alone
+    # Weights of the looks ("a", "b") in which M_A learns; the paper: a alone. Adam takes no notice of a common factor:
+    # it is the learning rate that says how strong supervision is.
+    supervised_looks: Mapping[str, float]
     convergence: Convergence
     image_pool: int  # translated images a discriminator remembers (CycleGAN: 50); 0 shows it only fresh ones
     target_look: str  # in which M_A segments a target image; the paper: a, translated

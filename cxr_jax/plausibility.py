@@ -6,11 +6,9 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
-AREA_SLACK = (
-    2.0  # a part is at most this many times smaller than the least, or larger than the largest, of the source's
-)
+AREA_SLACK = 2.0  # times smaller than the least of the source's, or larger than the largest, a part may be
 PLACE_SLACK = 0.15  # of the image's side, by which a part's centre may lie outside of where the source's are
-CRUMBS = 0.1  # of the area may lie in further parts
+CRUMBS = 0.1  # of the area may lie in further parts, and smaller ones are none
 
 Masks = Bool[np.ndarray, "n h w 1"] | UInt8[np.ndarray, "n h w 1"]
 Mask = Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"]
@@ -28,12 +26,12 @@ class Shape:
 
     @classmethod
     def of(cls, masks: Masks) -> "Shape":
-        """Measure masks, those that are in as many parts as most are."""
-        counts = [ndimage.label(mask[..., 0])[1] for mask in masks]
-        parts = max(1, int(np.median(counts)))
-        typical = [_parts(mask[..., 0], parts) for mask, count in zip(masks, counts, strict=True) if count >= parts]
-        if not typical:
+        """Measure masks, those that are in as many parts as most are; crumbs do not count as parts."""
+        counts = np.array([_count(mask[..., 0]) for mask in masks])
+        if not counts.any():
             raise ValueError("expected masks of an organ, found blank ones")
+        parts = int(np.bincount(counts[counts > 0]).argmax())
+        typical = [_parts(mask[..., 0], parts) for mask in masks[counts == parts]]
         areas, centres = (np.stack(values) for values in zip(*typical, strict=True))
         return cls((areas.min(axis=0), areas.max(axis=0)), (centres.min(axis=0), centres.max(axis=0)))
 
@@ -53,6 +51,12 @@ class Shape:
         large = (areas >= self.areas[0] / AREA_SLACK) & (areas <= self.areas[1] * AREA_SLACK)
         placed = (centres >= self.centres[0] - PLACE_SLACK) & (centres <= self.centres[1] + PLACE_SLACK)
         return bool(large.all() and placed.all() and areas.sum() >= (1 - CRUMBS) * mask.mean())
+
+
+def _count(mask: Mask) -> int:
+    """Return the number of parts of a mask that are no crumbs; 0 of a blank one."""
+    labels, _ = ndimage.label(mask)
+    return int((np.bincount(labels.ravel())[1:] >= CRUMBS * np.count_nonzero(mask)).sum())
 
 
 def _parts(mask: Mask, count: int) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, "k 2"]]:

@@ -91,6 +91,6 @@ def _remedy(experiment: Experiment) -> str:
         return "invert the files of one of the two folders, with another --workdir"
     shown = tuple(sorted({*experiment.negated} ^ {experiment.target}))
     return (
-        f'show the images as M_A finds it, by --config.negated="{shown}" (and --config.augmentation.effusion=0.0, if '
-        "bones are dark then), with another --workdir"
+        f'have images inverted as they are loaded, by --config.negated="{shown}", with another --workdir; where bones '
+        "are dark then, add --config.augmentation.effusion=0.0"
     )

@@ -56,10 +56,11 @@ def write(
         "expected_jaccard": {name: test.expected for name, test in outcomes.items()},
     }
     workdir.mkdir(parents=True, exist_ok=True)
+    summary, cases = screen(results), {}
     for name, test in outcomes.items():
-        overlays(test, workdir / "overlays" / f"{name}.png")
-    summary = screen(results)
-    cases = {TITLES[name]: _cases(test) for name, test in outcomes.items()}
+        drawn = pictures.outlined(test.images.images, test.masks, test.images.masks)
+        _overlays(test, drawn, workdir / "overlays" / f"{name}.png")
+        cases[TITLES[name]] = _cases(test, drawn)
     run_report.write(workdir / run_report.FILE, summary.splitlines()[0], summary, results, stages, cases)
     write_json(workdir / FILE, results)  # last: it says that all is there
     return results
@@ -98,9 +99,8 @@ def tested(predictor: Predictor, images: Radiographs, shape: Shape) -> Tested:
     return Tested(images, masks, evaluation.scores(soft, images, predictor.parts) or None, plausible, expected)
 
 
-def _cases(test: Tested) -> list[run_report.Case]:
-    """Return the test images as the report shows them."""
-    drawn = pictures.outlined(test.images.images, test.masks, test.images.masks)
+def _cases(test: Tested, drawn: pictures.Pictures) -> list[run_report.Case]:
+    """Return the test images, as they are `drawn`, for the report."""
     scores = test.scores or {}
     return [
         run_report.Case(
@@ -123,8 +123,8 @@ def describe(experiment: plans.Experiment) -> dict[str, Any]:
     }
 
 
-def overlays(test: Tested, path: Path) -> None:
-    """Draw the best, the median and the worst test images, or all where there is no truth (Figure 9)."""
+def _overlays(test: Tested, drawn: pictures.Pictures, path: Path) -> None:
+    """Save the best, the median and the worst of the `drawn` test images, or all without a truth (Figure 9)."""
     order = np.arange(len(test.images))
     groups = np.split(order, range(COLUMNS, len(order), COLUMNS))
     if test.scores is not None:
@@ -132,7 +132,6 @@ def overlays(test: Tested, path: Path) -> None:
         order = scored[np.argsort(list(test.scores["jaccard"]["per_image"].values()))[::-1]]
         middle = len(order) // 2
         groups = [order[:4], order[max(0, middle - 2) : middle + 2], order[-4:]]
-    drawn = pictures.outlined(test.images.images, test.masks, test.images.masks)
     pictures.save(pictures.grid([drawn[group] for group in groups]), path)
 
 

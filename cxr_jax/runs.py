@@ -82,7 +82,8 @@ def require_own(run: Run) -> None:
         if found:
             raise WorkdirError(
                 f"{part.workdir} belongs to another config (there / here):\n  " + "\n  ".join(found) + "\n"
-                "Give this run another --workdir, or remove that folder"
+                "To go on with that run, give the options that it was begun with, which stand on the left (config.json "
+                "there has all); to begin another, give another --workdir"
             )
 
 

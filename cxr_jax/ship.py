@@ -7,12 +7,11 @@ and `translator.npz`, tests the segmenters as they lie there on their datasets' 
 
 import argparse
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxr_jax import compact, config, datasets, inference, inversion, plausibility, results
+from cxr_jax import compact, config, datasets, inference, inversion, model_rows, platform, plausibility, results
 from cxr_jax.compact import WEIGHTS, shipped
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.files import write_json
@@ -103,9 +102,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--segmenter", metavar="WORKDIR", action="append", default=[], type=Path)
     parser.add_argument("--translator", metavar="WORKDIR", type=Path)
-    parser.add_argument("--data_dir", default=os.environ.get("TFDS_DATA_DIR"))
-    parser.add_argument("--manual_dir", default=os.environ.get("CXR_MANUAL_DIR"))
+    model_rows.add_data_flags(parser)
     arguments = parser.parse_args()
+    platform.use_compilation_cache()
     for workdir in arguments.segmenter:
         print(segmenter(workdir))
     if arguments.translator is not None:

@@ -21,6 +21,20 @@ def test_a_shape_is_the_range_of_areas_and_centres_of_each_part():
         Shape.of(np.zeros((2, 8, 8, 1), np.uint8))
 
 
+def test_masks_in_another_number_of_parts_say_nothing_of_the_shape():
+    usual = np.concatenate([two_lungs(20), two_lungs(16)])
+    joined, crumbled = two_lungs(20), two_lungs(20)
+    joined[0, 25, :] = 1  # both in one part,
+    joined[0, 0, 0] = 1  # and a pixel, so that there are two
+    crumbled[0, 0, 0] = 1
+    blank = np.zeros_like(joined)
+    expected = Shape.of(usual)
+    for others in (joined, blank, crumbled):
+        found = Shape.of(np.concatenate([usual, others]))
+        np.testing.assert_array_equal(found.areas, expected.areas)
+        np.testing.assert_array_equal(found.centres, expected.centres)
+
+
 def test_plausible_masks_have_the_parts_areas_and_places_of_the_organ():
     shape = Shape.of(np.concatenate([two_lungs(20), two_lungs(16)]))
     crumbs, blob, one, blank = two_lungs(), two_lungs(), two_lungs(), np.zeros((1, 32, 32, 1), np.uint8)

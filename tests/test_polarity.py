@@ -93,7 +93,9 @@ def test_a_turned_translator_does_with_negatives_of_b_what_it_did_with_b(name):
 def test_self_training_needs_equal_polarity(tmp_path):
     plan = tiny.experiment(method="self_training")
     polarity.require_alike(tmp_path / "alike", segment, images(4, 0, 0), SHAPE, plan)
-    message = re.escape("take --config.method=transfer, or show the images as M_A finds it, by --config.negated=")
+    message = re.escape(
+        "take --config.method=transfer, or have images inverted as they are loaded, by --config.negated="
+    )
     with pytest.raises(polarity.PolarityError, match=message):
         polarity.require_alike(tmp_path / "opposed", segment, images(0, 4, 0), SHAPE, plan)
     both = replace(plan, source="radiograph_folder", target="radiograph_folder")

@@ -247,7 +247,7 @@ def finished(workdir, rows) -> Path:
 def test_rows_are_replaced_and_faulty_files_refused(tmp_path):
     kept = tmp_path / "kept.json"
     assert report_table1.ROWS.read(kept) == []
-    assert report_table1.markdown([]) == report_table1.NOTHING
+    assert report_table1.markdown([]) == report_table1.ROWS.nothing
     report_table1.ROWS.add(finished(tmp_path / "run", [row(), row(seed=1)]), kept)
     report_table1.ROWS.add(finished(tmp_path / "run", [row(mean=96.0)]), kept)
     assert [(r["seed"], r["jaccard"]["mean"]) for r in report_table1.ROWS.read(kept)] == [(0, 96.0), (1, 95.0)]
@@ -277,7 +277,7 @@ def root(tmp_path, monkeypatch) -> Path:
 
 
 def test_the_command_line_adds_rows_and_writes_every_document(root, monkeypatch):
-    assert report_table1.NOTHING in documents.written(root)[root / "docs/RESULTS.md"]
+    assert report_table1.ROWS.nothing in documents.written(root)[root / "docs/RESULTS.md"]
     monkeypatch.setattr("sys.argv", ["report", "--add-table1", str(finished(root / "run", [row()]))])
     command.main()
     assert json.loads((root / documents.RESULTS / "table1.json").read_text()) == [row()]

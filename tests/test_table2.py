@@ -81,6 +81,10 @@ def test_presets_are_the_grid_of_the_paper(preset):
             {"methods": ("from_scratch",), "label_fracs": (0.0,)},
             "leave no cell: nothing is learned from scratch at 0 %",
         ),
+        (
+            {"methods": ("fine_tuning",), "qualitative": ("heart",)},
+            "config.qualitative names organs .*: expected 'transfer' among config.methods",
+        ),
         ({"qualitative": ("lungs",)}, "config.qualitative must not name config.task, 'lungs'"),
         ({"qualitative": ("liver",)}, "config.task must be one of lungs, heart, clavicles; found 'liver'"),
     ],
@@ -261,7 +265,7 @@ def test_the_table_has_ours_beside_the_published_figures():
     assert lines[3] == f"{setting} 50 % | 41 |  | 94.00 ± 2.00 | 93.50 ± 2.00 | 90.00 ± 2.00 |"
     assert lines[4] == "| published, lungs | 256 | 0 % |  |  | 88.20 ± 9.80 | 4.30 ± 4.13 |  |"
     assert len(lines) == 2 + 2 + len(published.TABLE2)
-    assert report_table2.markdown([]) == report_table2.NOTHING
+    assert report_table2.markdown([]) == report_table2.ROWS.nothing
 
 
 def test_gains_are_tested_image_by_image_over_all_shares():

@@ -26,7 +26,11 @@ class UpBlock(nnx.Module):
 
 
 class Generator(nnx.Module):
-    """7x7 convolution, down-samplings, residual blocks, up-samplings, 7x7 convolution and tanh (its appendix)."""
+    """7x7 convolution, down-samplings, residual blocks, up-samplings, 7x7 convolution and tanh (its appendix).
+
+    There an up-sampling's kernel is 3x3; here it is 2x2, which is one matrix product. Convolutions begin as there,
+    residual blocks and up-samplings as MUNIT's.
+    """
 
     def __init__(self, width: int, downsamplings: int, blocks: int, *, rngs: nnx.Rngs):
         """Make the generator, whose residual blocks have `width * 2**downsamplings` channels."""

@@ -17,7 +17,6 @@ ROWS = replace(
     varying=(*cells.ROWS.varying, "source", "target"),
     also=(("variant", "protocol"),),
 )
-NOTHING = "No results are there yet: `python -m cxr_jax.report --add-best WORKDIR` adds those of a finished run."
 WORST = 10  # images that are shown
 
 
@@ -25,7 +24,7 @@ def markdown(rows: Sequence[Row]) -> str:
     """Return the tables of variants over their seeds, and for each direction the images on which its best is worst."""
     rows = [row for row in rows if row["label_frac"] == 0]
     if not rows:
-        return NOTHING
+        return ROWS.nothing
     scored = [row for row in sorted(rows, key=ROWS.key) if row["jaccard"]]
     settings = dict.fromkeys(map(_setting, scored))
     worst = (part for setting in settings for part in _worst(scored, setting))

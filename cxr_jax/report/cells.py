@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 
+from cxr_jax.checks import TO_TARGET
 from cxr_jax.report.rows import MADE, Row, Table
+from cxr_jax.results import TITLES
 
-METHODS = {
-    "transfer": "transfer",
-    "self_training": "self-training alone",
-    "fine_tuning": "fine-tuning",
-    "from_scratch": "from scratch",
-}
+METHODS = {method: TITLES[method] for method in TO_TARGET}
 PAPERS = "transfer, munit"  # the column of the paper's own transfer
 SETTING = ("source", "target", "task", "protocol", "image_size", "seed", "segmenter")
 ROWS = Table(

@@ -12,7 +12,6 @@ GRID = "augmented"  # the protocol whose methods stand side by side at every sha
 RECIPE = "best"  # the protocol of configs/best.py, which has several seeds
 OF_RECIPE = ("fine_tuning", "self_training")  # without a translator
 SHOWN = ("fine_tuning", "transfer")  # of the grid
-NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table2 WORKDIR` adds those of a finished run."
 
 
 def markdown(grid: Sequence[Row], parts: Sequence[Row]) -> str:
@@ -20,7 +19,7 @@ def markdown(grid: Sequence[Row], parts: Sequence[Row]) -> str:
     grid, parts = ([row for row in rows if _has(row, CASE)] for rows in (grid, parts))
     settings = cells.settings([row for row in grid if row["protocol"] == GRID])
     if not settings:
-        return NOTHING
+        return cells.ROWS.nothing
     (*_, protocol, size, seed, _), ours = max(settings.items(), key=lambda item: sum(map(len, item[1].values())))
     columns = {name: cells.PAPERS if name == "transfer" else cells.METHODS[name] for name in SHOWN}
     rows = [row for row in (*parts, *grid) if row["image_size"] == size]

@@ -1,10 +1,9 @@
 """The table of docs/RESULTS.md of where outlines lie, from the rows of `docs/results/outlines.json`."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from statistics import mean
 from typing import Any
 
-from cxr_jax.report.rows import settings_table, with_spread
+from cxr_jax.report.rows import settings_table, with_spread_over_seeds
 
 FILE = "outlines.json"
 SIDES = ("apex", "mediastinum", "chest wall", "diaphragm")
@@ -40,8 +39,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 def _cells(rows: list[Mapping[str, Any]]) -> list[str]:
     """Return what stands behind a setting: seeds and measures."""
     *measured, at_threshold = (
-        with_spread(*(mean(row[name][part] for row in rows) for part in ("mean", "std")))
-        for name in (*SIDES, "area", "jaccard", "jaccard_at_threshold")
+        with_spread_over_seeds(rows, name) for name in (*SIDES, "area", "jaccard", "jaccard_at_threshold")
     )
     seeds, thresholds = zip(*sorted((row["seed"], row["threshold"]) for row in rows), strict=True)
     return [", ".join(map(str, seeds)), *measured, ", ".join(f"{value:.2f}" for value in thresholds), at_threshold]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from cxr_jax import files
@@ -40,6 +41,12 @@ class Table:
     def file(self) -> str:
         """The file's name in docs/results."""
         return f"{self.name}.json"
+
+    @property
+    def nothing(self) -> str:
+        """What stands in place of a table without rows."""
+        command = f"python -m cxr_jax.report --add-{self.name} WORKDIR"
+        return f"No results are there yet: `{command}` adds those of a finished run."
 
     def key(self, row: Row) -> tuple:
         """Return what tells a cell from all others, in an order of its own."""
@@ -153,6 +160,17 @@ def settings_table(
 
 def _printed(value: Hashable) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def with_spread_over_seeds(rows: Sequence[Row], metric: str) -> str:
+    """Return a metric's mean over images and its spread over them, each as the mean of the rows' seeds."""
+    return with_spread(*(mean(row[metric][part] for row in rows) for part in ("mean", "std")))
+
+
+def printed_test(test: PairedTest, p_holm: float) -> list[str]:
+    """Return the cells of a paired test: difference in points, Holm's p, effect, number of images."""
+    p = f"{p_holm:.4f}" if p_holm >= 0.0001 else "< 0.0001"
+    return [f"{test.difference:+.2f}", p, f"{test.effect:+.2f}", str(test.count)]
 
 
 def with_spread(mean: float, deviation: float | None) -> str:

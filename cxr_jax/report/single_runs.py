@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr_jax import checks, results
+from cxr_jax import results
 from cxr_jax.files import write_json
 from cxr_jax.report.rows import markdown_table, with_spread
 from cxr_jax.report.tables import ROW_FILES
@@ -13,12 +13,7 @@ from cxr_jax.report.tables import ROW_FILES
 REQUIRED = (
     "name", "command", "config", "seed", "commit", "device", "source", "target", "label_frac", "image_size", "test"
 )  # fmt: skip
-COLUMNS = {
-    "M_A on the source": ("source", "jaccard"),
-    "M_A on the target": ("source_only", "jaccard"),
-    "before self-training": ("before_self_training", "jaccard"),
-    **{results.TITLES[method]: (method, "jaccard") for method in checks.TO_TARGET},
-}
+COLUMNS = {title: (part, "jaccard") for part, title in results.TITLES.items()}
 TIDIED = {f"{name}, tidied": (part, "jaccard_tidied") for name, (part, _) in list(COLUMNS.items())[1:]}
 
 

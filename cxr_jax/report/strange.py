@@ -1,10 +1,9 @@
 """The table of docs/method.md of models on images made strange, from the rows of `docs/results/strange.json`."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from statistics import mean
 from typing import Any
 
-from cxr_jax.report.rows import settings_table, with_spread
+from cxr_jax.report.rows import settings_table, with_spread_over_seeds
 
 FILE = "strange.json"
 ALWAYS = ("model", "validation images of")  # columns
@@ -39,6 +38,4 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _over_seeds(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return "-"
-    return with_spread(*(mean(row["jaccard"][part] for row in rows) for part in ("mean", "std")))
+    return with_spread_over_seeds(rows, "jaccard") if rows else "-"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cxr_jax.report.published import OVER_FOLDS, TABLE1
-from cxr_jax.report.rows import MADE, Row, Table, markdown_table, with_spread
+from cxr_jax.report.rows import MADE, Row, Table, markdown_table, printed_test, with_spread
 from cxr_jax.statistics import holm
 
 ORGANS = ("lungs", "heart", "clavicles")
@@ -19,13 +19,12 @@ ROWS = Table(
     metrics=dict.fromkeys(METRICS, ("mean", "std_folds", "std_images", "t_95_folds", "bootstrap_95", "per_image")),
 )
 COLUMNS = [f"{organ} {metric}" for organ in ORGANS for metric in METRICS]
-NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table1 WORKDIR` adds those of a finished run."
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return the three tables: ours beside the published figures, spreads and distances, significance."""
     if not rows:
-        return NOTHING
+        return ROWS.nothing
     parts = [
         markdown_table(["", "protocol", "size", "folds", *COLUMNS], _lines(rows)),
         "Each cell by itself: Jaccard with its spreads and bootstrap interval; distances, mean ± spread over images:",
@@ -121,7 +120,6 @@ def _significance(rows: Sequence[Row]) -> str:
     lines = []
     for pair in significance(rows):
         one, other, test = pair["one"], pair["other"], pair["test"]
-        p = f"{pair['p_holm']:.4f}" if pair["p_holm"] >= 0.0001 else "< 0.0001"
-        numbers = [f"{test.difference:+.2f}", p, f"{test.effect:+.2f}", str(test.count)]
-        lines.append([f"{one['segmenter']} less {other['segmenter']}", *_names(one)[1:], *numbers])
+        names = [f"{one['segmenter']} less {other['segmenter']}", *_names(one)[1:]]
+        lines.append([*names, *printed_test(test, pair["p_holm"])])
     return markdown_table(head, lines) if lines else "No two segmenters were tested on the same images."

@@ -6,10 +6,8 @@ from statistics import mean
 from cxr_jax.report import without_labels
 from cxr_jax.report.cells import METHODS, PAPERS, ROWS, column, settings
 from cxr_jax.report.published import TABLE2
-from cxr_jax.report.rows import Row, markdown_table, with_spread
+from cxr_jax.report.rows import Row, markdown_table, printed_test, with_spread
 from cxr_jax.statistics import holm
-
-NOTHING = "No results are there yet: `python -m cxr_jax.report --add-table2 WORKDIR` adds those of a finished run."
 
 # What transfers have in common whose seeds are counted together.
 KIND = ("source", "target", "task", "protocol", "image_size", "segmenter", "backend", "label_frac")
@@ -18,7 +16,7 @@ KIND = ("source", "target", "task", "protocol", "image_size", "segmenter", "back
 def markdown(rows: Sequence[Row]) -> str:
     """Return the tables: ours beside the published figures, transfer against its baselines, how often it converged."""
     if not rows:
-        return NOTHING
+        return ROWS.nothing
     labelled = [row for row in rows if row["jaccard"]]
     parts = [
         markdown_table(["protocol", "size", "labels", "images", *_columns(labelled)], _lines(labelled)),
@@ -86,17 +84,9 @@ def _gains(rows: Sequence[Row]) -> str:
     lines = []
     for gain in gains(rows):
         _, target, task, protocol, size, seed, segmenter = gain["setting"]
-        test, p = gain["test"], f"{gain['p_holm']:.4f}" if gain["p_holm"] >= 0.0001 else "< 0.0001"
         pair = f"{gain['one']} less {gain['other']}"
-        numbers = [f"{test.difference:+.2f}", p, f"{test.effect:+.2f}", str(test.count)]
-        lines.append(
-            [
-                pair,
-                f"{protocol}, {segmenter}, {target} {task}, {size} px, seed {seed}",
-                f"{100 * gain['share']:g} %",
-                *numbers,
-            ]
-        )
+        where = f"{protocol}, {segmenter}, {target} {task}, {size} px, seed {seed}"
+        lines.append([pair, where, f"{100 * gain['share']:g} %", *printed_test(gain["test"], gain["p_holm"])])
     return markdown_table(head, lines) if lines else "No two methods were tested at the same share of labels."
 
 

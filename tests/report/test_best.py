@@ -34,7 +34,7 @@ def test_variants_are_told_over_their_seeds_and_directions_apart():
     _, _, _, signals, *worst = best.markdown([*ROWS, heart]).split("\n\n")
     assert "| equalised, jsrt to montgomery, heart, 128 px | unet | self-training alone | 2 of 2 |" in signals
     assert worst == best.markdown(ROWS).split("\n\n")[4:]
-    assert best.markdown([]) == best.NOTHING
+    assert best.markdown([]) == best.ROWS.nothing
     labelled = row(label_frac=0.5, protocol="labelled")
     assert "labelled" not in best.markdown([*ROWS, labelled])
 

@@ -1,6 +1,6 @@
 """The README's table: which rows of ours stand beside the paper's."""
 
-from cxr_jax.report import headline
+from cxr_jax.report import cells, headline
 from cxr_jax.report.published import TABLE2
 from tests.cells import cell
 
@@ -37,4 +37,4 @@ def test_ours_stand_beside_the_papers_by_share_of_labels():
 
 
 def test_without_rows_it_says_how_to_add_some():
-    assert headline.markdown([], PARTS) == headline.NOTHING
+    assert headline.markdown([], PARTS) == cells.ROWS.nothing
