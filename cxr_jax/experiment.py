@@ -71,6 +71,7 @@ def _pretrain(runs: Sequence[Run], data: Sequence[Data]) -> tuple[nnx.GraphDef, 
             datum.source[datum.source_split.train],
             datum.source[datum.source_split.validation],
             splits.training_share(len(datum.source)),
+            datum.shape(),
             workdir,
         )
         for workdir, (origin, datum) in origins.items()
@@ -123,6 +124,7 @@ def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
                     partly.with_masks() if trusted else datum.source[datum.source_split.train],
                     datum.target[datum.judges()] if trusted else target[split.validation],
                     epoch,
+                    datum.shape(),
                     run.workdir,
                     start=teacher.model["segmenter"] if run.experiment.method == "transfer" else teacher.model,
                     trusted=trusted,
@@ -146,6 +148,7 @@ def _adapt(runs: Sequence[Run], data: Sequence[Data], segmenters: Sequence[Any])
             datum.target[datum.target_split.train[datum.labelled]],
             datum.target[datum.judges()],
             datum.labelled_epoch,
+            datum.shape(),
             run.workdir,
             segmenter,
         )

@@ -11,6 +11,7 @@ from absl import logging
 from flax import nnx
 
 from cxr_jax import checkpoints, compact, config, networks, plans, tta
+from cxr_jax.plausibility import Shape
 from cxr_jax.predictor import Predictor
 from cxr_jax.views import Views
 
@@ -35,7 +36,7 @@ def restore(directory: str | Path) -> Predictor:
     model, soften = (_direct if alone else _translated)(saved)
     if saved.experiment.test_time_augmentation:
         soften = tta.averaged(soften)
-    return Predictor(saved.experiment, saved.stage, saved.epoch, model, partial(soften, model), saved.made)
+    return Predictor(saved.experiment, saved.stage, saved.epoch, model, partial(soften, model), saved.made, saved.shape)
 
 
 def restore_all(directories: Iterable[str | Path]) -> dict[str, Predictor]:
@@ -67,12 +68,16 @@ def restore_translator(directory: str | Path) -> nnx.Module:
 
 
 class _Saved(NamedTuple):
-    """A checkpoint: the stage that made it, when, of which experiment, by what, and its model, given the shapes."""
+    """A checkpoint: the stage that made it, when, of which experiment, by what, and its model, given its shapes.
+
+    `shape` is what the organ looks like, where the checkpoint is not older than its being told.
+    """
 
     stage: str
     epoch: int
     experiment: plans.Experiment
     made: Mapping[str, Any]
+    shape: Shape | None
     restore: Callable[[Any], Any]
 
 
@@ -114,6 +119,7 @@ def _parse(about: Mapping[str, Any], path: Path, restore: Callable, names: Seque
         )
     try:
         experiment = config.parse(about["config"])
+        shape = Shape.parse(about["shape"]) if "shape" in about else None
     except Exception as error:  # foreign values may fail in any check
         raise checkpoints.CheckpointError(
             f"checkpoint {path} is of another version of this project ({error}): restore it with the commit that "
@@ -125,9 +131,8 @@ def _parse(about: Mapping[str, Any], path: Path, restore: Callable, names: Seque
             f"{path} holds a model of {stage!r}: expected one of {', '.join(names)}; name the folder of such a stage, "
             "under its own name if it is older than this version, or a work directory that has one"
         )
-    return _Saved(
-        stage, about["epoch"], experiment, about.get("made") or about.get("trained", {}), partial(restore, path)
-    )
+    made = about.get("made") or about.get("trained", {})
+    return _Saved(stage, about["epoch"], experiment, made, shape, partial(restore, path))
 
 
 def _direct(saved: _Saved) -> tuple[Any, Callable]:

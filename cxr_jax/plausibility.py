@@ -1,6 +1,7 @@
 """Whether a mask can be an organ, told without its label: its size, parts and place are those of the source's masks."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -34,6 +35,23 @@ class Shape:
         typical = [_parts(mask[..., 0], parts) for mask in masks[counts == parts]]
         areas, centres = (np.stack(values) for values in zip(*typical, strict=True))
         return cls((areas.min(axis=0), areas.max(axis=0)), (centres.min(axis=0), centres.max(axis=0)))
+
+    @classmethod
+    def parse(cls, plain: Any) -> "Shape":
+        """Return the shape that `plain` says; raise `ValueError` where it says something else."""
+        try:
+            areas, centres = (np.asarray(plain[name], float) for name in ("areas", "centres"))
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"expected areas and centres of an organ's parts, found {plain!r}") from error
+        if areas.ndim != 2 or areas.shape[0] != 2 or centres.shape != (*areas.shape, 2):
+            raise ValueError(
+                f"expected areas (2, parts) and centres (2, parts, 2), found {areas.shape}, {centres.shape}"
+            )
+        return cls(tuple(areas), tuple(centres))
+
+    def plain(self) -> dict[str, list]:
+        """Return it as lists of numbers, the least and the largest of each part."""
+        return {"areas": np.array(self.areas).tolist(), "centres": np.array(self.centres).tolist()}
 
     @property
     def parts(self) -> int:

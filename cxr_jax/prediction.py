@@ -18,6 +18,7 @@ from tfds_builders.squares import looks_blank
 
 TOGETHER = 8  # radiographs that are predicted at once, at most; a run has one number of them, compiled once
 PIXELS = 64 * 10**6  # that are held before they are predicted, however few radiographs that is
+TOLD = {True: "yes", False: "no", None: ""}  # how the table says what may not be known
 
 Chunk = list[tuple[Input, Radiograph]]
 
@@ -61,7 +62,9 @@ def predict(
         for chunk in _read(left, together, table):
             _draw(chunk, together, models, tidy, mask_format, table)
             chunk.clear()  # before the next one fills
-    _warn_of_inverted(table.files(INVERTED, "yes"), len(table.done))
+    _warn_of_inverted(table.files(INVERTED, TOLD[True]), len(table.done))
+    for organ in models:
+        _warn_of_implausible(organ, table.files(f"{organ}_plausible", TOLD[False]), len(table.done))
     skipped = [item for item in inputs if called(item.name) not in table.done]
     _remove(path for item in skipped for path in outputs[item])  # of an earlier run: nobody shall take it for theirs
     return len(skipped) + len(unreachable)
@@ -119,11 +122,11 @@ def _draw(
     images = [radiograph.pixels for _, radiograph in chunk]
     weights = {organ: model.fingerprint for organ, model in models.items()}
     drawn = {organ: model.find(images, tidy=tidy, batch=together) for organ, model in models.items()}
-    seem = [""] * len(chunk)  # it is not told
+    seem = [TOLD[None]] * len(chunk)
     if lungs := models.get(inversion.ORGAN):
         found = list(drawn[inversion.ORGAN])
         inverted = inversion.inverted(lungs, images, found, tidy=tidy, batch=together)
-        drawn[inversion.ORGAN], seem = iter(found), ["yes" if one else "no" for one in inverted]
+        drawn[inversion.ORGAN], seem = iter(found), [TOLD[bool(one)] for one in inverted]
     for (item, radiograph), seems_inverted in zip(chunk, seem, strict=True):
         found = {organ: next(masks) for organ, masks in drawn.items()}
         masks = {organ: its.mask for organ, its in found.items()}
@@ -134,7 +137,9 @@ def _draw(
             continue
         height, width = radiograph.pixels.shape
         measured = measurements.measure(masks, radiograph.spacing)
-        measured |= {f"{organ}_expected_jaccard": its.expected_jaccard for organ, its in found.items()}
+        for organ, its in found.items():
+            measured[f"{organ}_expected_jaccard"] = its.expected_jaccard
+            measured[f"{organ}_plausible"] = TOLD[its.plausible]
         measured[INVERTED] = seems_inverted
         table.add({"file": item.name, "status": DONE, "height": height, "width": width, **measured})
 
@@ -145,4 +150,13 @@ def _warn_of_inverted(names: Sequence[str], count: int) -> None:
             "%d of %d radiographs seem inverted, the first %s (%s in %s says which): their masks are probably wrong; "
             "look whether bones are dark where they should be bright, invert these files and predict them again",
             *(len(names), count, names[0], INVERTED, TABLE),
+        )
+
+
+def _warn_of_implausible(organ: str, names: Sequence[str], count: int) -> None:
+    if names:
+        logging.warning(
+            "%s: %d of %d masks cannot be right, the first that of %s (%s_plausible in %s says which): they lack a "
+            "part, or have one of a size or in a place that none has of the masks that the model has learned from",
+            *(organ, len(names), count, names[0], organ, TABLE),
         )

@@ -21,7 +21,7 @@ MEASURED = (
     *(f"{organ}_area_{unit}" for organ in mask_files.COLOURS for unit in ("px", "mm2")),
     *(f"{organ}_width_{unit}" for organ in ("lungs", "heart") for unit in ("px", "mm")),
     "cardiothoracic_ratio",
-    *(f"{organ}_expected_jaccard" for organ in mask_files.COLOURS),
+    *(f"{organ}_{told}" for organ in mask_files.COLOURS for told in ("plausible", "expected_jaccard")),
 )
 FORMULAS = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet computes
 INVERTED = "seems_inverted"

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 from cxr_jax import evaluation, metrics, plans, postprocessing
 from cxr_jax.data.look import WHOLE
 from cxr_jax.data.radiographs import TASKS, stored_side
+from cxr_jax.plausibility import Shape
 from tfds_builders.squares import resize, stored_square
 
 Images = UInt8[Array, "b s s 1"] | UInt8[np.ndarray, "b s s 1"]
@@ -27,11 +28,13 @@ class Found(NamedTuple):
     """What a model found in a radiograph.
 
     `expected_jaccard` is the mask's Jaccard, in percent, by what the model itself holds probable
-    (`cxr_jax.metrics.expected_jaccard`): low where it is unsure.
+    (`cxr_jax.metrics.expected_jaccard`): low where it is unsure. `plausible` says whether the mask has the parts of the
+    organ, of such sizes and in such places as the source's masks have; None where the model is older than that.
     """
 
     mask: Bool[np.ndarray, "h w"]
     expected_jaccard: float
+    plausible: bool | None
 
 
 class Softened(NamedTuple):
@@ -58,6 +61,7 @@ class Predictor:
     model: Any
     soften: Callable[[UInt8[Array, "b s s 1"]], Float[Array, "b s s 1"]]
     made: Mapping[str, Any] = field(default_factory=dict)  # by what command, commit and device, where it says so
+    shape: Shape | None = None  # of the masks of the source, where it says so
 
     @property
     def translates(self) -> bool:
@@ -114,7 +118,8 @@ class Predictor:
         """Yield the mask of each radiograph in turn and how good it should be, as `masks` does."""
         for held, frames, soft in self._softened(images, batch, self._prepared):
             for mask, score, image, frame in zip(*self._drawn(soft, tidy), held, frames, strict=False):
-                yield Found(_at_own_size(mask, image, frame) >= 0.5, float(score))
+                plausible = None if self.shape is None else bool(self.shape.plausible(mask[None])[0])
+                yield Found(_at_own_size(mask, image, frame) >= 0.5, float(score), plausible)
 
     def expect_of_negatives(
         self, images: Iterable[np.ndarray], *, tidy: bool = False, batch: int = evaluation.BATCH_SIZE

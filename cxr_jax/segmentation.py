@@ -18,6 +18,7 @@ from cxr_jax.data import augmentation, sampling
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.models import CRITICS, initialise
 from cxr_jax.networks import build_segmenter, predictor
+from cxr_jax.plausibility import Shape
 from cxr_jax.training import Later, Member, Stage, Trained, train
 
 STREAMS = {"pretraining": 0, "adaptation": 2, "self_training": 3}  # of random numbers, by stage; the transfer's is 1
@@ -54,6 +55,7 @@ class Job(NamedTuple):
     training: Radiographs
     validation: Radiographs
     epoch: int  # images of an epoch
+    shape: Shape  # of the source's masks, which the model's are to be like
     workdir: Path
     start: Any = None  # variables to start from; else new ones
     trusted: bool = True  # whether the validation images choose the epoch, or the start; else the last is taken
@@ -216,7 +218,7 @@ def _member(job: Job, state: steps.SegmenterState, predict: Callable, capacity: 
         state=state,
         data=_on_device(job, capacity, partly),
         workdir=job.workdir,
-        config=config.to_json(job.experiment),
+        about={"config": config.to_json(job.experiment), "shape": job.shape.plain()},
         deploy=lambda state: state.average,
         validate=validate,
         pictures=draw,

@@ -45,6 +45,8 @@ def _write(path: Path, model: Any, stage: str, found: Predictor, workdir: Path) 
     path.parent.mkdir(parents=True, exist_ok=True)
     trained = json.loads((workdir / results.FILE).read_text())
     about = {"stage": stage, "epoch": found.epoch, "config": config.to_json(found.experiment)}
+    if found.shape is not None:
+        about["shape"] = found.shape.plain()
     compact.write(
         path, model, about | {"trained": {name: trained[name] for name in ("command", "commit", "device", "data")}}
     )

@@ -70,7 +70,7 @@ class Member:
     state: Any
     data: Any
     workdir: Path
-    config: dict[str, Any]
+    about: Mapping[str, Any]  # what its checkpoints say of the model, beside stage and what made it
     deploy: Callable[[Any], Any]
     validate: Callable[[Any], Later]
     pictures: Callable[[Any], Later]
@@ -173,7 +173,7 @@ class _Run:
         """Open the member's folder and take up its latest checkpoint."""
         self.stage, self.member = stage, replace(member, state=None)  # whose memory the device may need
         directory = member.workdir / stage.name
-        about = {"stage": stage.name, "config": member.config, "made": provenance.here()}
+        about = {"stage": stage.name, **member.about, "made": provenance.here()}
         self.checkpoints = Checkpoints(directory / "checkpoints", about)
         self.epoch, self.state = self.checkpoints.resume(member.state)
         self.model_shape = jax.eval_shape(member.deploy, self.state)

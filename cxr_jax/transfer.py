@@ -153,7 +153,8 @@ class Transfers:
             return lambda: {"translation": picture()}
 
         data = training if job.target.stream is None else self._streamed(name, job, training)
-        return Member(state, data, job.workdir, config.to_json(job.experiment), deploy, validate, draw)
+        about = {"config": config.to_json(job.experiment), "shape": shape.plain()}
+        return Member(state, data, job.workdir, about, deploy, validate, draw)
 
     def _streamed(self, name: str, job: Job, training: iteration.TrainingImages) -> iteration.StreamedTrainingImages:
         """Return the images of each epoch of a stage; the transfer goes on where the warm-up's passes ended."""

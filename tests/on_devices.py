@@ -15,6 +15,7 @@ import optax
 from cxr_jax import devices, optimisers, plans, platform, segmentation, transfer
 from cxr_jax.data.radiographs import Radiographs
 from cxr_jax.datasets import Side
+from cxr_jax.plausibility import Shape
 from tests import tiny
 
 SIZES = {"segmenter__depth": 1}
@@ -66,7 +67,8 @@ def scanned(workdir: Path, epochs: int, members: int) -> None:
 def _pretraining(plan: plans.Experiment, workdir: Path, epochs: int) -> segmentation.Job:
     images = data()
     plan = replace(plan, pretraining=replace(plan.pretraining, epochs=epochs))
-    return segmentation.Job(plan, images[np.arange(32)], images[np.arange(32, 40)], 24, workdir / str(plan.seed))
+    training, shape = images[np.arange(32)], Shape.of(images.masks)
+    return segmentation.Job(plan, training, images[np.arange(32, 40)], 24, shape, workdir / str(plan.seed))
 
 
 STAGES = {"pretraining": pretrain, "transfer": transfer_all, "scanned": scanned}

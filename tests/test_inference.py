@@ -13,6 +13,7 @@ from scipy import ndimage
 from cxr_jax import (
     checkpoints,
     config,
+    datasets,
     exported,
     inference,
     tta,
@@ -53,7 +54,14 @@ def test_restored_predictor_segments_an_image_of_any_size(finished, tfds_dir):
     assert whole.all()  # where images are not trimmed, their frames are segmented too
     equalised = dataclasses.replace(bright, experiment=tiny.experiment(tones="equalised"))
     assert 0.4 < equalised(image).mean() < 0.6
+    truth = prepared.load("phantom/b", "lungs", Look(32), tfds_dir).masks[:1].astype(np.float32)
+    told = [dataclasses.replace(predictor, soften=lambda _, soft=soft: soft) for soft in (truth, np.ones_like(truth))]
+    assert [next(one.find([image], batch=1)).plausible for one in told] == [True, False]
+    assert next(dataclasses.replace(predictor, shape=None).find([image])).plausible is None  # an older model
     segmenter = inference.restore(workdir / "pretraining")
+    expected = datasets.load(tiny.experiment(), tfds_dir, None).shape()
+    for model in (predictor, segmenter, inference.restore(workdir / "transfer")):
+        assert model.shape.plain() == expected.plain()
     assert segmenter.predict(np.zeros((1, 32, 32, 1), np.uint8)).shape == (1, 32, 32, 1)
 
 

@@ -1,5 +1,7 @@
 """Masks that can be an organ, and masks that cannot."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,19 @@ def test_plausible_masks_have_the_parts_areas_and_places_of_the_organ():
     }
     for name, (mask, expected) in cases.items():
         assert shape.plausible(mask).tolist() == [expected], name
+
+
+def test_a_shape_is_read_as_it_was_written():
+    shape = Shape.of(np.concatenate([two_lungs(20), two_lungs(16)]))
+    plain = json.loads(json.dumps(shape.plain()))
+    again = Shape.parse(plain)
+    np.testing.assert_array_equal(again.areas, shape.areas)
+    np.testing.assert_array_equal(again.centres, shape.centres)
+    assert again.plausible(two_lungs(18)).all()
+    foreign = ([], {}, {"areas": [[1]], "centres": []}, plain | {"centres": plain["areas"]}, plain | {"areas": "many"})
+    for other in foreign:
+        with pytest.raises(ValueError, match=r"expected areas|could not convert"):
+            Shape.parse(other)
 
 
 def test_an_organ_in_one_part():

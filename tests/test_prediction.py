@@ -100,7 +100,8 @@ def test_every_radiograph_has_masks_of_its_own_size_an_overlay_and_a_line(models
     for organ, found in expected.items():
         assert float(row[f"{organ}_expected_jaccard"]) == pytest.approx(found.expected_jaccard, rel=1e-3)
         assert 0 < found.expected_jaccard < 100
-    assert row["clavicles_expected_jaccard"] == ""
+        assert row[f"{organ}_plausible"] == ("yes" if found.plausible else "no")
+    assert row["clavicles_expected_jaccard"] == row["clavicles_plausible"] == ""
     assert float(row["lungs_area_px"]) == mask.sum() > 0
     row = rows["x.dcm"]
     assert float(row["lungs_area_mm2"]) == pytest.approx(0.125 * float(row["lungs_area_px"]), rel=1e-4)
@@ -131,6 +132,21 @@ def test_a_bad_file_is_named_and_skipped(models, folder, tmp_path):
     assert "not a readable radiograph" in rows["broken.png"]["status"]
     assert "expected a frontal view, found a lateral one (ViewPosition LL)" in rows["lateral.dcm"]["status"]
     assert [row["status"] for row in rows.values()].count("ok") == 3
+
+
+def test_masks_that_cannot_be_right_are_named(models, folder, tmp_path, caplog, monkeypatch):
+    restore = inference.restore
+
+    def elsewhere(path):  # of which every mask is a stripe at the left edge
+        model = restore(path)
+        stripe = np.zeros((1, 32, 32, 1), np.float32)
+        stripe[:, :, :2] = 1
+        return dataclasses.replace(model, soften=lambda images: np.repeat(stripe, len(images), axis=0))
+
+    monkeypatch.setattr(inference, "restore", elsewhere)
+    prediction.predict([models["heart"]], folder, tmp_path / "out")
+    assert {row["heart_plausible"] for row in table(tmp_path / "out").values()} == {"no"}
+    assert "heart: 3 of 3 masks cannot be right, the first that of more/y.tif" in caplog.text
 
 
 def test_a_single_file_as_nifti(models, folder, tmp_path):

@@ -17,11 +17,13 @@ from cxr_jax.data.look import Look
 from cxr_jax.models import CRITICS, SEGMENTERS, initialise, split_statistics
 from cxr_jax.networks import build_segmenter
 from cxr_jax.plans import SegmenterTraining
+from cxr_jax.plausibility import Shape
 from cxr_jax.training import Trained
 from tests import tiny
 
 KEY = jax.random.key(0)
 TOOL = optax.sgd(0.1)
+SHAPE = Shape.of(np.ones((1, 32, 32, 1), np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +107,7 @@ def test_only_of_new_segmenters_the_average_forgets(monkeypatch, tmp_path, stage
     blank = np.zeros((4, 32, 32, 1), np.uint8)
     images = radiographs.Radiographs("x", blank, blank, tuple("abcd"))
     start = None if new else build_segmenter(experiment, KEY)[1]
-    getattr(segmentation, stage)([segmentation.Job(experiment, images, images, 4, tmp_path, start=start)])
+    getattr(segmentation, stage)([segmentation.Job(experiment, images, images, 4, SHAPE, tmp_path, start=start)])
     assert told == [new]
 
 
@@ -131,7 +133,7 @@ def jobs(folder, data, **changes) -> list[segmentation.Job]:
     folds = {fold: splits.split(few.ids, fold, 0) for fold in (0, 4)}
     return [
         segmentation.Job(
-            experiment, few[split.train], few[split.validation], splits.training_share(33), folder / str(fold)
+            experiment, few[split.train], few[split.validation], splits.training_share(33), SHAPE, folder / str(fold)
         )
         for fold, split in folds.items()
     ]

@@ -17,10 +17,12 @@ from cxr_jax import checkpoints, compact, config, exported, inference, networks,
 from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.files import write_json
 from cxr_jax.models import SEGMENTERS
+from cxr_jax.plausibility import Shape
 from cxr_jax.views import Views
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
+SHAPE = Shape.of(np.ones((1, 32, 32, 1), np.uint8))
 
 FRESH = """
 import sys
@@ -45,9 +47,8 @@ def untrained(folder: Path, look: str) -> Path:
     reference = Views(graphs, look).reference(translator, blank, blank)
     both = {"segmenter": segmenter, "translator": translator, "reference": reference}
     for stage, model in {"pretraining": segmenter, "transfer": both}.items():
-        store = checkpoints.Checkpoints(
-            folder / stage / "checkpoints", {"stage": stage, "config": config.to_json(plan), "made": provenance.here()}
-        )
+        about = {"stage": stage, "config": config.to_json(plan), "shape": SHAPE.plain(), "made": provenance.here()}
+        store = checkpoints.Checkpoints(folder / stage / "checkpoints", about)
         store.save(plan.settings(stage).epochs, model, {"step": np.zeros(1)}, 0.0)
         store.close()
     write_json(folder / results.FILE, {**results.describe(plan), "data": {}})
@@ -123,6 +124,7 @@ def test_a_shipped_model_is_that_of_its_run_in_less_than_half_of_the_bytes(direc
         assert after.dtype == before.dtype
     # A quarter, but for the names of arrays, which count where these are so small.
     assert (shipped.stage, shipped.epoch) == ("transfer", found.epoch)
+    assert shipped.shape.plain() == found.shape.plain() == SHAPE.plain()
     assert path.stat().st_size < 0.45 * sum(leaf.nbytes for leaf in jax.tree.leaves(segmenter))
     graph, _ = networks.build_segmenter(found.experiment, None)
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), np.uint8)
@@ -167,6 +169,7 @@ def test_the_weights_that_ship_are_small_and_draw_masks_of_an_images_own_size():
         told = {row["weights"] for row in rows if row["file"] == path.name}
         assert told == {model.fingerprint}, "measure what ships anew: python -m cxr_jax.ship"
         assert model(image, tidy=True).shape == image.shape
+        assert model.shape.parts == model.parts
 
 
 def npz(**arrays: np.ndarray) -> bytes:
@@ -218,6 +221,7 @@ UNADAPTED = config.to_json(dataclasses.replace(tiny.experiment(), adaptation=Non
         ({"epoch": 0, "config": {}}, "expected a model with its stage, epoch and config, found no stage;"),
         ({"stage": "transfer", "epoch": 0, "config": 5}, "is of another version of this project"),
         ({"stage": "adaptation", "epoch": 0, "config": UNADAPTED}, "holds a model of 'adaptation'"),
+        ({"stage": "transfer", "epoch": 0, "config": UNADAPTED, "shape": {}}, "another version .*expected areas"),
     ],
 )
 def test_a_file_that_says_something_else_about_itself_is_refused(tmp_path, about, message):
