@@ -47,19 +47,15 @@ def train_together(runs: Sequence[Run], data_dir: str | None, manual_dir: str | 
 
 
 def _train(runs: Sequence[Run], data: Sequence[Data]) -> None:
-    """Train the stages of the runs' method."""
-    method = runs[0].experiment.method
-    if method == "from_scratch":
-        _adapt(runs, data, [None] * len(runs))
-    else:
-        graph, segmenters = _pretrain(runs, data)
-        if method == "transfer":
-            _transfer(runs, data, graph, segmenters)
-            _self_train(runs, data)
-        elif method == "self_training":
-            _self_train(runs, data)
-        elif method == "fine_tuning":
-            _adapt(runs, data, segmenters)
+    """Train the stages that the runs have, which are those of each."""
+    stages = runs[0].experiment.stages
+    graph, segmenters = _pretrain(runs, data) if "pretraining" in stages else (None, [None] * len(runs))
+    if "transfer" in stages:
+        _transfer(runs, data, graph, segmenters)
+    if "self_training" in stages:
+        segmentation.self_train([_self_training(run, datum) for run, datum in zip(runs, data, strict=True)])
+    if "adaptation" in stages:
+        segmentation.adapt([_adaptation(*of_run) for of_run in zip(runs, data, segmenters, strict=True)])
 
 
 def _pretrain(runs: Sequence[Run], data: Sequence[Data]) -> tuple[nnx.GraphDef, list[Any]]:
@@ -98,41 +94,30 @@ def _transfer(runs: Sequence[Run], data: Sequence[Data], graph: nnx.GraphDef, se
     transfer.Transfers(jobs, graph, epoch).transfer(warmed)
 
 
-def _self_train(runs: Sequence[Run], data: Sequence[Data]) -> None:
-    """Teach each M_A the target's images by its own masks, beside labels: the target's, or the source's.
+def _self_training(run: Run, data: Data) -> segmentation.Job:
+    """Return how M_A is taught the target's images by its own masks, beside labels: the target's, or the source's.
 
     Without labels of the target the last epoch is taken: to agree with its masks of the validation images is no merit.
     """
-    jobs = []
-    for run, datum in zip(runs, data, strict=True):
-        if run.experiment.trains_itself:
-            teacher = inference.restore(_untaught(run))
-            trusted = run.experiment.label_frac > 0
-            if run.experiment.method == "self_training" and not trusted:
-                images = datum.sides()[1].images
-                polarity.require_alike(run.workdir, teacher.predict, images, datum.shape(), run.experiment)
-            target, split = self_training.taught(
-                teacher.tidy, datum.target, datum.target_split, datum.known(), datum.shape()
-            )
-            self_training.record(run.workdir / "self_training", split, datum.known())
-            partly = replace(target, annotated=datum.known())[split.train]
-            # Beside labels batches are twice adaptation's, and there are as many of them.
-            epoch = 2 * datum.labelled_epoch if trusted else splits.training_share(len(target))
-            jobs.append(
-                segmentation.Job(
-                    run.experiment,
-                    partly.with_masks() if trusted else datum.source[datum.source_split.train],
-                    datum.target[datum.judges()] if trusted else target[split.validation],
-                    epoch,
-                    datum.shape(),
-                    run.workdir,
-                    start=teacher.model["segmenter"] if run.experiment.method == "transfer" else teacher.model,
-                    trusted=trusted,
-                    partly=partly,
-                )
-            )
-    if jobs:
-        segmentation.self_train(jobs)
+    teacher, shape, known = inference.restore(_untaught(run)), data.shape(), data.known()
+    trusted = run.experiment.label_frac > 0
+    if run.experiment.method == "self_training" and not trusted:
+        polarity.require_alike(run.workdir, teacher.predict, data.sides()[1].images, shape, run.experiment)
+    target, split = self_training.taught(teacher.tidy, data.target, data.target_split, known, shape)
+    self_training.record(run.workdir / "self_training", split, known)
+    partly = replace(target, annotated=known)[split.train]
+    return segmentation.Job(
+        run.experiment,
+        partly.with_masks() if trusted else data.source[data.source_split.train],
+        data.target[data.judges()] if trusted else target[split.validation],
+        # Beside labels batches are twice adaptation's, and there are as many of them.
+        2 * data.labelled_epoch if trusted else splits.training_share(len(target)),
+        shape,
+        run.workdir,
+        start=teacher.model["segmenter"] if run.experiment.method == "transfer" else teacher.model,
+        trusted=trusted,
+        partly=partly,
+    )
 
 
 def _untaught(run: Run) -> Path:
@@ -140,23 +125,17 @@ def _untaught(run: Run) -> Path:
     return run.workdir / "transfer" if run.experiment.method == "transfer" else run.origin.workdir / "pretraining"
 
 
-def _adapt(runs: Sequence[Run], data: Sequence[Data], segmenters: Sequence[Any]) -> None:
-    """Train a baseline for each run, on the target's labels, from its M_A or from nothing."""
-    jobs = [
-        segmentation.Job(
-            run.experiment,
-            datum.target[datum.target_split.train[datum.labelled]],
-            datum.target[datum.judges()],
-            datum.labelled_epoch,
-            datum.shape(),
-            run.workdir,
-            segmenter,
-        )
-        for run, datum, segmenter in zip(runs, data, segmenters, strict=True)
-        if not run.experiment.is_source_only
-    ]
-    if jobs:
-        segmentation.adapt(jobs)
+def _adaptation(run: Run, data: Data, segmenter: Any | None) -> segmentation.Job:
+    """Return how a baseline learns from the target's labels, on from its M_A or from nothing."""
+    return segmentation.Job(
+        run.experiment,
+        data.target[data.target_split.train[data.labelled]],
+        data.target[data.judges()],
+        data.labelled_epoch,
+        data.shape(),
+        run.workdir,
+        segmenter,
+    )
 
 
 def evaluate(

@@ -29,10 +29,9 @@ def restore(directory: str | Path) -> Predictor:
     path = Path(directory)
     saved = _find(path, STAGES, STAGES)
     alone = path.is_file() or saved.stage != "transfer"
-    if not path.is_file() and not _epochs(path) and saved.stage != saved.experiment.stage:
-        logging.warning(
-            "%s has no model of its last stage, %s, yet: this is that of %s", path, saved.experiment.stage, saved.stage
-        )
+    last = saved.experiment.stages[-1]
+    if not path.is_file() and not _epochs(path) and saved.stage != last:
+        logging.warning("%s has no model of its last stage, %s, yet: this is that of %s", path, last, saved.stage)
     model, soften = (_direct if alone else _translated)(saved)
     if saved.experiment.test_time_augmentation:
         soften = tta.averaged(soften)

@@ -108,18 +108,13 @@ class Experiment:
         return self.augmentation if self.task == "lungs" else replace(self.augmentation, effusion=0.0)
 
     @property
-    def stage(self) -> str:
-        """The name of the stage whose model is the outcome."""
-        if self.method in ("fine_tuning", "from_scratch") and not self.is_source_only:
-            return "adaptation"
-        if self.trains_itself:
-            return "self_training"
-        return "transfer" if self.method == "transfer" else "pretraining"
-
-    @property
-    def is_source_only(self) -> bool:
-        """Whether this is fine-tuning without labels: M_A as it is."""
-        return self.method == "fine_tuning" and self.label_frac == 0
+    def stages(self) -> tuple[str, ...]:
+        """The names of the stages of training, in turn; the model of the last one is the outcome."""
+        first = () if self.method == "from_scratch" else ("pretraining",)
+        between = ("warmup", "transfer") if self.method == "transfer" else ()
+        adapts = self.method == "from_scratch" or (self.method == "fine_tuning" and self.label_frac > 0)
+        last = ("adaptation",) if adapts else ("self_training",) if self.trains_itself else ()
+        return (*first, *between, *last)
 
     @property
     def trains_itself(self) -> bool:

@@ -18,13 +18,6 @@ from cxr_jax.files import read_json, write_json
 
 LEARNED_FROM = "data.json"
 LATER = ("adaptation", "self_training")  # sections of a config that concern no model others go on from
-STAGES = {  # that lead to a method's outcome, where it has them
-    "segmentation": ("pretraining",),
-    "transfer": ("pretraining", "warmup", "transfer", "self_training"),
-    "self_training": ("pretraining", "self_training"),
-    "fine_tuning": ("pretraining", "adaptation"),
-    "from_scratch": ("adaptation",),
-}
 
 
 class WorkdirError(UserError):
@@ -59,16 +52,14 @@ class Run(NamedTuple):
 
     @property
     def stages(self) -> dict[str, Path]:
-        """The folders of the stages that led to this run's outcome, by name."""
+        """The folders of the stages that lead to this run's outcome, by name; the last one's model is that."""
         shared = {"pretraining": self.origin.workdir, "warmup": self.warm_origin.workdir}
-        folders = {name: shared.get(name, self.workdir) / name for name in STAGES[self.experiment.method]}
-        return {name: path for name, path in folders.items() if path.is_dir()}
+        return {name: shared.get(name, self.workdir) / name for name in self.experiment.stages}
 
     @property
     def outcome(self) -> Path:
         """The folder of the stage whose model is the experiment's outcome."""
-        stage = self.experiment.stage
-        return (self.origin.workdir if stage == "pretraining" else self.workdir) / stage
+        return list(self.stages.values())[-1]
 
 
 def require_own(run: Run) -> None:

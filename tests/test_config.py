@@ -7,6 +7,7 @@ import pytest
 
 from configs import best, segmentation, table1, table2, transfer
 from cxr_jax import config
+from tests import tiny
 
 
 @pytest.mark.parametrize("preset", segmentation.PRESETS)
@@ -16,6 +17,22 @@ def test_shipped_configs_are_valid_and_survive_json(module, preset):
     stored = config.to_json(experiment)
     assert config.parse(stored) == experiment
     assert config.differences(stored, stored) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "stages"),
+    [
+        ({"method": "segmentation"}, ("pretraining",)),
+        ({}, ("pretraining", "warmup", "transfer", "self_training")),
+        ({"self_training__epochs": 0}, ("pretraining", "warmup", "transfer")),
+        ({"method": "self_training"}, ("pretraining", "self_training")),
+        ({"method": "fine_tuning"}, ("pretraining",)),  # without labels it is M_A as it is
+        ({"method": "fine_tuning", "label_frac": 0.1}, ("pretraining", "adaptation")),
+        ({"method": "from_scratch", "label_frac": 0.1}, ("adaptation",)),
+    ],
+)
+def test_an_experiment_has_the_stages_of_its_method(changes, stages):
+    assert tiny.experiment(**changes).stages == stages
 
 
 @pytest.mark.parametrize("preset", best.PRESETS)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_jax import config, datasets, experiment, grid, inference, runs, segmentation
+from cxr_jax import config, datasets, experiment, grid, inference, runs
 from cxr_jax import results as results_module
 from cxr_jax.data import prepared, splits
 from tests import hospitals, tiny
@@ -100,12 +100,10 @@ def test_a_share_of_the_labels_is_one_of_those_that_are_there(tmp_path, tfds_dir
 def test_labels_alone_choose_the_epoch_of_self_training_where_there_are_some(tmp_path, tfds_dir, monkeypatch):
     folder = hospitals.of_phantoms(tmp_path, tfds_dir, masks=hospitals.LUNGS, unmasked=range(0, 20, 3))
     setting = tiny.of_folder(folder, method="self_training", label_frac=1.0)
-    data, jobs = datasets.load(setting, tfds_dir, None), []
-    monkeypatch.setattr(segmentation, "self_train", jobs.extend)
+    data = datasets.load(setting, tfds_dir, None)
     segmenter = SimpleNamespace(tidy=lambda images: images > 127, model=None)
     monkeypatch.setattr(inference, "restore", lambda folder: segmenter)
-    experiment._self_train([runs.Run(setting, tmp_path / "run")], [data])
-    (job,) = jobs
+    job = experiment._self_training(runs.Run(setting, tmp_path / "run"), data)
     assert job.epoch == 2 * splits.training_share(int(data.target.has_mask.sum()))  # not of all images
     judges = data.target[data.judges()]
     assert 0 < len(judges) < len(data.target_split.validation)
