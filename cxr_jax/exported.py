@@ -88,6 +88,7 @@ def describe(model: Predictor) -> dict[str, Any]:
         "preparation": [step for step in steps if step],
         "learned_from": list(model.learned_from),
         "stage": model.stage,
+        "plausible_masks": None if model.shape is None else model.shape.plain(),  # as cxr_jax.plausibility tells them
         "epoch": model.epoch,
         "weights": model.fingerprint,
         "trained": dict(model.made),

@@ -156,7 +156,7 @@ def _warn_of_inverted(names: Sequence[str], count: int) -> None:
 def _warn_of_implausible(organ: str, names: Sequence[str], count: int) -> None:
     if names:
         logging.warning(
-            "%s: %d of %d masks cannot be right, the first that of %s (%s_plausible in %s says which): they lack a "
-            "part, or have one of a size or in a place that none has of the masks that the model has learned from",
+            "%s: %d of %d masks are most likely wrong, the first that of %s (%s_plausible in %s says which): they lack "
+            "a part, have much beside their parts, or one far smaller, larger or elsewhere than any of the source's",
             *(organ, len(names), count, names[0], organ, TABLE),
         )

@@ -40,7 +40,13 @@ def describe(models: Mapping[str, Predictor], source: Path, *, tidy: bool, mask_
     """Return what makes masks: the models by their organ, each with what trained it, of what, and how it is written."""
     return {
         "models": {
-            organ: {"weights": model.fingerprint, "stage": model.stage, "epoch": model.epoch, "trained": model.made}
+            organ: {
+                "weights": model.fingerprint,
+                "shape": None if model.shape is None else model.shape.plain(),
+                "stage": model.stage,
+                "epoch": model.epoch,
+                "trained": model.made,
+            }
             for organ, model in models.items()
         },
         "input": str(source.resolve()),
@@ -144,7 +150,7 @@ def called(name: str) -> str:
 
 def _made(about: Mapping[str, object]) -> dict[str, object]:
     """Return what must be the same for masks to be."""
-    models = {f"model of {organ}": model["weights"] for organ, model in about["models"].items()}
+    models = {f"model of {organ}": (model["weights"], model["shape"]) for organ, model in about["models"].items()}
     return models | {name: about.get(name) for name in ("input", "tidy", "mask_format")} | {"organs": sorted(models)}
 
 

@@ -58,7 +58,7 @@ def measure(path: Path, data_dir: str | None, manual_dir: str | None) -> list[di
     model = inference.restore(path)
     data = datasets.load(model.experiment, data_dir, manual_dir)
     tests = {"source": data.source[data.source_split.test], "target": data.target[data.target_split.test]}
-    return [_row(path, model, images, data.shape()) for images in tests.values()]
+    return [_row(path, model, images, model.shape or data.shape()) for images in tests.values()]
 
 
 def _row(path: Path, model: Predictor, images: Radiographs, shape: plausibility.Shape) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tests import tiny  # noqa: E402
 
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
-LONGEST = ("test_table2", "test_experiment", "test_inference", "test_streaming", "test_iteration")  # begun first
+LONGEST = ("test_table2", "test_experiment", "test_inference", "test_streaming", "test_shipping")  # begun first
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

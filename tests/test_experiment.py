@@ -106,7 +106,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path, tfd
     workdir, results = finished
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 0.0)
     save = checkpoints.Checkpoints.save
-    for stage in ("pretraining", "transfer", "self_training"):  # of two epochs each
+    for stage in ("pretraining", "warmup", "transfer", "self_training"):  # of which the warm-up ends there
 
         def stop(store, epoch, *rest, stage=stage):
             save(store, epoch, *rest)

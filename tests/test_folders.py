@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_jax import config, datasets, experiment, grid, inference, runs
+from cxr_jax import checkpoints, config, datasets, experiment, grid, inference, runs
 from cxr_jax import results as results_module
 from cxr_jax.data import prepared, splits
 from tests import hospitals, tiny
@@ -32,14 +32,16 @@ def test_a_folder_is_split_by_patient(tmp_path, tfds_dir):
         assert not set(known) & set(whose[split.train][~data.labelled])
 
 
-def test_a_folder_that_another_process_works_in_is_refused(tmp_path, tfds_dir):
+def test_a_folder_that_another_process_works_in_is_refused(tmp_path, tfds_dir, monkeypatch):
+    monkeypatch.setattr(checkpoints, "require_finished", lambda *_: None)
     run = runs.Run(tiny.experiment(), tmp_path)
     hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); print(flush=True); input()"
     words = [sys.executable, "-c", hold, str(tmp_path)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
-        with pytest.raises(runs.WorkdirError, match="another process is at work in"):
-            experiment.train(run.experiment, tmp_path, tfds_dir, None)
+        for work in (experiment.train, experiment.evaluate):
+            with pytest.raises(runs.WorkdirError, match="another process is at work in"):
+                work(run.experiment, tmp_path, tfds_dir, None)
         assert not list(tmp_path.iterdir())
         other.communicate(b"\n")
     with runs.held([run]):

@@ -134,7 +134,7 @@ def test_a_bad_file_is_named_and_skipped(models, folder, tmp_path):
     assert [row["status"] for row in rows.values()].count("ok") == 3
 
 
-def test_masks_that_cannot_be_right_are_named(models, folder, tmp_path, caplog, monkeypatch):
+def test_masks_that_are_not_plausible_are_named(models, folder, tmp_path, caplog, monkeypatch):
     restore = inference.restore
 
     def elsewhere(path):  # of which every mask is a stripe at the left edge
@@ -146,7 +146,7 @@ def test_masks_that_cannot_be_right_are_named(models, folder, tmp_path, caplog, 
     monkeypatch.setattr(inference, "restore", elsewhere)
     prediction.predict([models["heart"]], folder, tmp_path / "out")
     assert {row["heart_plausible"] for row in table(tmp_path / "out").values()} == {"no"}
-    assert "heart: 3 of 3 masks cannot be right, the first that of more/y.tif" in caplog.text
+    assert "heart: 3 of 3 masks are most likely wrong, the first that of more/y.tif" in caplog.text
 
 
 def test_a_single_file_as_nifti(models, folder, tmp_path):

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from cxr_jax import checkpoints, compact, config, exported, inference, networks, provenance, results, ship, tta
+from cxr_jax import checkpoints, compact, config, exported, inference, networks, provenance, reading, results, ship, tta
 from cxr_jax.checkpoints import CheckpointError
 from cxr_jax.files import write_json
 from cxr_jax.models import SEGMENTERS
@@ -22,6 +22,7 @@ from cxr_jax.views import Views
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
+SHOWN = (2, 1, 32, 32, 1)  # an image of either dataset
 SHAPE = Shape.of(np.ones((1, 32, 32, 1), np.uint8))
 
 FRESH = """
@@ -43,9 +44,11 @@ def untrained(folder: Path, look: str) -> Path:
     )
     graph, segmenter = networks.build_segmenter(plan, jax.random.key(0))
     graphs, parameters = networks.build_transfer(plan, graph, jax.random.key(1))
-    translator, blank = parameters["translator"], np.zeros((1, 32, 32, 1), np.uint8)
-    reference = Views(graphs, look).reference(translator, blank, blank)
-    both = {"segmenter": segmenter, "translator": translator, "reference": reference}
+    _, others = networks.build_transfer(plan, graph, jax.random.key(2))
+    translator = parameters["translator"] | {"b": others["translator"]["b"]}  # from one key both would start alike
+    reference = Views(graphs, look).reference(translator, *np.random.default_rng(0).integers(0, 256, SHOWN, np.uint8))
+    _, transferred = networks.build_segmenter(plan, jax.random.key(3))
+    both = {"segmenter": transferred, "translator": translator, "reference": reference}
     for stage, model in {"pretraining": segmenter, "transfer": both}.items():
         about = {"stage": stage, "config": config.to_json(plan), "shape": SHAPE.plain(), "made": provenance.here()}
         store = checkpoints.Checkpoints(folder / stage / "checkpoints", about)
@@ -80,7 +83,7 @@ def test_a_fresh_process_without_this_project_runs_it(workdir, tmp_path, stage):
     assert (about["organ"], about["input"]["shape"]) == ("lungs", ["b", 32, 32, 1])
     assert len(about["preparation"]) == 5
     learned_from = ["phantom/a", "phantom/b"] if stage == "transfer" else ["phantom/a"]
-    assert (about["stage"], about["learned_from"]) == (stage, learned_from)
+    assert (about["stage"], about["learned_from"], about["plausible_masks"]) == (stage, learned_from, SHAPE.plain())
     plan = tiny.experiment(tones="equalised", negated=("phantom/b",))
     steps = exported.describe(dataclasses.replace(inference.restore(workdir / stage), experiment=plan))["preparation"]
     assert (steps[4], len(steps)) == (exported.RANKS, 7)
@@ -137,7 +140,10 @@ def test_a_shipped_translator_translates_as_that_of_its_run(workdir, tmp_path):
     images = jax.random.uniform(jax.random.key(0), (2, 32, 32, 1), minval=-1, maxval=1)
     original, shipped = inference.restore_translator(workdir), inference.restore_translator(path)
     reference = original.reference(images, images)
-    np.testing.assert_allclose(shipped.to_b(images, reference), original.to_b(images, reference), atol=0.05)
+    for way in ("to_a", "to_b"):
+        expected = getattr(original, way)(images, reference)
+        np.testing.assert_allclose(getattr(shipped, way)(images, reference), expected, atol=0.05)
+    assert np.abs(original.to_a(images, reference) - original.to_b(images, reference)).max() > 0.2
     with pytest.raises(CheckpointError, match=r"holds a model of 'translator': expected one of self_training, .*"):
         inference.restore(path)
 
@@ -163,6 +169,7 @@ def test_the_weights_that_ship_are_small_and_draw_masks_of_an_images_own_size():
     assert {row["file"] for row in rows} == {path.name for path in files}
     assert sum(path.stat().st_size for path in compact.WEIGHTS.iterdir()) < 10e6
     image = np.random.default_rng(0).integers(0, 4096, (150, 130)).astype(np.uint16)
+    example = reading.read(ROOT / "docs/example.png").pixels
     for path in files:
         model = inference.restore(path)
         assert model.experiment.task == path.stem
@@ -170,6 +177,7 @@ def test_the_weights_that_ship_are_small_and_draw_masks_of_an_images_own_size():
         assert told == {model.fingerprint}, "measure what ships anew: python -m cxr_jax.ship"
         assert model(image, tidy=True).shape == image.shape
         assert model.shape.parts == model.parts
+        assert next(model.find([example], tidy=True, batch=1)).plausible
 
 
 def npz(**arrays: np.ndarray) -> bytes:

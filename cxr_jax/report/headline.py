@@ -1,5 +1,7 @@
 """The README's table: the paper and ours on Montgomery's lungs, by the share of its labels."""
 
+import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
@@ -20,11 +22,7 @@ def markdown(grid: Sequence[Row], parts: Sequence[Row]) -> str:
     grids = [rows for protocol in GRIDS if (rows := _fullest([row for row in grid if row["protocol"] == protocol]))]
     if not grids:
         return cells.ROWS.nothing
-    size = max(row["image_size"] for rows in grids for row in rows)
-    of_size = [row for row in (*parts, *grid) if row["image_size"] == size]
-    columns = _of_grids(grids) | {
-        f"ours, {RECIPE}, {size} px: {cells.METHODS[method]}": _of_recipe(of_size, method) for method in OF_RECIPE
-    }
+    columns = _of_grids(grids) | _of_recipe([row for row in (*parts, *grid) if row["protocol"] == RECIPE])
     images = {row["label_frac"]: str(row["labelled_images"]) for rows in grids for row in rows}
     head = ["labels", "images", "paper, 256 px: transfer", "paper, 256 px: its best method", *columns]
     lines = [
@@ -40,10 +38,9 @@ def markdown(grid: Sequence[Row], parts: Sequence[Row]) -> str:
 
 def _fullest(rows: Sequence[Row]) -> list[Row]:
     """Return the rows of the setting that has most cells, of transfers the paper's alone; none where there are none."""
-    found = [
-        [row for at_share in shares.values() for row in at_share.values()] for shares in cells.settings(rows).values()
-    ]
-    return [row for row in max(found, key=len, default=[]) if row["backend"] in (None, "munit")]
+    of_paper = [row for row in rows if row["backend"] in (None, "munit")]
+    found = cells.settings(of_paper).values()
+    return max(([row for at in shares.values() for row in at.values()] for shares in found), key=len, default=[])
 
 
 def _of_grids(grids: Sequence[Sequence[Row]]) -> dict[str, dict[float, str]]:
@@ -57,13 +54,18 @@ def _of_grids(grids: Sequence[Sequence[Row]]) -> dict[str, dict[float, str]]:
     return columns
 
 
-def _of_recipe(rows: Sequence[Row], method: str) -> dict[float, str]:
-    """Return what stands at a share of labels in a column of the recipe: over its seeds."""
-    found = {}
-    for row in rows:
-        if _has(row, {"protocol": RECIPE, "method": method}):
-            found.setdefault(row["label_frac"], {})[row["seed"]] = row
-    return {share: _over_seeds(list(seeds.values())) for share, seeds in found.items()}
+def _of_recipe(rows: Sequence[Row]) -> dict[str, dict[float, str]]:
+    """Do the same for the recipe, over its seeds, at the size of most of its rows."""
+    sizes = Counter(row["image_size"] for row in rows)
+    columns: dict[str, dict[float, str]] = {}
+    for size, method in itertools.product(sorted(sizes, key=sizes.get)[-1:], OF_RECIPE):
+        found: dict[float, dict[int, Row]] = {}
+        for row in rows:
+            if (row["image_size"], row["method"]) == (size, method):
+                found.setdefault(row["label_frac"], {})[row["seed"]] = row
+        head = f"ours, {RECIPE}, {size} px: {cells.METHODS[method]}"
+        columns[head] = {share: _over_seeds(list(seeds.values())) for share, seeds in found.items()}
+    return columns
 
 
 def _published(share: float) -> list[str]:

@@ -9,7 +9,8 @@ GRID = [
     cell("transfer", mean=93.0, protocol="augmented"),
     cell("transfer", 0.5, mean=95.0, protocol="augmented"),
     cell("transfer", mean=60.0, protocol="augmented", seed=1),  # fewer cells
-    cell("transfer", mean=61.0, protocol="paper"),
+    cell("transfer", mean=61.0, protocol="paper", image_size=256),
+    *(cell("transfer", share, mean=66.0, protocol="paper", backend="cyclegan") for share in (0.0, 0.5)),
     cell("transfer", mean=62.0, protocol="augmented", task="heart"),
     cell("self_training", 0.5, mean=95.5, protocol="best"),
 ]
@@ -25,7 +26,7 @@ def test_ours_stand_beside_the_papers_by_share_of_labels():
     head, _, *lines = headline.markdown(GRID, PARTS).splitlines()
     assert len(lines) == len(TABLE2)
     assert (
-        "| ours, the paper's protocol, 128 px, seed 0: transfer | ours, augmented, 128 px, seed 0: fine-tuning |"
+        "| ours, the paper's protocol, 256 px, seed 0: transfer | ours, augmented, 128 px, seed 0: fine-tuning |"
         in head
     )
     assert head.endswith("| ours, best, 128 px: fine-tuning | ours, best, 128 px: self-training alone |")
