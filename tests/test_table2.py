@@ -349,7 +349,9 @@ def test_the_figure_has_our_curves_and_the_published_ones(tmp_path):
     mean, low, high = figure8.published()["transfer"][0.0]
     assert (mean, high - mean) == pytest.approx((88.20, 2.052 * 9.80 / np.sqrt(28)), abs=1e-2)
     two_shares = [row | {"seed": 1} for row in ROWS]
-    for rows in ([], CURVES, [*CURVES, *two_shares]):
+    shares = {"transfer": 0.05, "fine_tuning": 0.5, "from_scratch": 1.0}  # three, but no method has them all
+    scattered = [cell(method, share, seed=2) for method, share in shares.items()]
+    for rows in ([], CURVES, [*CURVES, *two_shares, *scattered]):
         figure8.draw(rows, tmp_path / "figure8.png")
         with Image.open(tmp_path / "figure8.png") as picture:
             assert picture.width == 650

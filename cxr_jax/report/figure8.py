@@ -28,16 +28,13 @@ Curve = dict[float, tuple[float, float, float]]  # share of labels to mean, low 
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Draw a column for each setting of our rows with three shares or more: the published curves, dashed, and ours.
+    """Draw a column for each setting that has a curve of ours, of three shares: the published curves, dashed, and ours.
 
     The lower panel has the same curves of ours, near the top alone, where they would otherwise not be told apart.
     """
-    found = {
-        setting: shares
-        for setting, shares in settings([row for row in rows if row["jaccard"]]).items()
-        if len(shares) >= FEWEST
-    }
-    found = {setting: curves(shares) for setting, shares in found.items()} or {None: {}}
+    labelled = [row for row in rows if row["jaccard"]]
+    found = {setting: curves(shares) for setting, shares in settings(labelled).items()}
+    found = {setting: ours for setting, ours in found.items() if _longest(ours) >= FEWEST} or {None: {}}
     figure = Figure(figsize=(6.5 * len(found), 8), layout="constrained")
     axes = figure.subplots(2, len(found), squeeze=False, sharex=True)
     for (upper, lower), (setting, ours) in zip(axes.T, found.items(), strict=True):
@@ -57,6 +54,10 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         lower.set_xticks(range(len(TABLE2)), [f"{100 * share:g}" for share in TABLE2])
         lower.set_xlabel("labelled share of the target's training images, %")
     figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+def _longest(ours: dict[str, tuple[str, Curve]]) -> int:
+    return max(len(curve) for _, curve in ours.values())
 
 
 def _top(ours: dict[str, tuple[str, Curve]]) -> tuple[float, float]:
