@@ -10,7 +10,8 @@ from cxr_jax.report.published import TABLE2
 from cxr_jax.report.rows import Row, markdown_table, with_spread
 
 CASE = {"source": "jsrt", "target": "montgomery", "task": "lungs"}
-GRIDS = {"paper": ("transfer",), "augmented": ("fine_tuning", "transfer")}  # methods of a protocol, of one seed
+GRIDS = ("paper", "augmented")  # protocols whose methods stand side by side at every share, of one seed
+SHOWN = ("fine_tuning", "transfer")  # of these; without labels the first is M_A as it is
 NAMES = {"paper": "the paper's protocol"}  # of protocols that are called otherwise here
 RECIPE = "best"  # the protocol of configs/best.py, which has several seeds
 OF_RECIPE = ("fine_tuning", "self_training")  # without a translator
@@ -48,7 +49,7 @@ def _of_grids(grids: Sequence[Sequence[Row]]) -> dict[str, dict[float, str]]:
     columns: dict[str, dict[float, str]] = {}
     for rows in grids:
         protocol, size, seed = (rows[0][name] for name in ("protocol", "image_size", "seed"))
-        for method in GRIDS[protocol]:
+        for method in SHOWN:
             head = f"ours, {NAMES.get(protocol, protocol)}, {size} px, seed {seed}: {cells.METHODS[method]}"
             columns[head] = {row["label_frac"]: _score(row) for row in rows if row["method"] == method}
     return columns
