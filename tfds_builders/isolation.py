@@ -96,8 +96,9 @@ class Isolated:
         """Return the answer; where none comes end the process, and raise `TimeoutError` or, if it died, `EOFError`."""
         process, late, answer = self._process, threading.Event(), None
         timer = threading.Timer(seconds, lambda: (late.set(), process.kill()))
-        timer.start()
+        timer.daemon = True
         try:
+            timer.start()  # Ctrl-C or SIGTERM may come in here too, with the timer running
             pickle.dump(question, process.stdin)
             process.stdin.flush()
             answer = pickle.load(process.stdout)
@@ -105,7 +106,8 @@ class Isolated:
             raise (TimeoutError if late.is_set() else EOFError)("no answer") from error
         finally:
             timer.cancel()
-            timer.join()
+            if timer.is_alive():
+                timer.join()
             if late.is_set() or answer is None:
                 self._end()
         return answer

@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import time
 
 import pytest
@@ -47,6 +48,23 @@ def test_what_is_raised_and_printed_there_comes_out_as_it_is():
             process.call("a", int, "one")
         assert process.call("a", talk) == "an answer"
         assert process.call("a", os.getpid) == number != os.getpid()
+
+
+def test_an_interrupt_while_the_clock_starts_stops_it_and_ends_the_process(monkeypatch):
+    start = threading.Timer.start
+
+    def interrupted(timer):
+        start(timer)
+        raise KeyboardInterrupt
+
+    with Isolated() as process:
+        number = process.call("a", os.getpid)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Timer, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                process.call("a", os.getpid)
+        assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+        assert process.call("a", os.getpid) != number
 
 
 class OddError(Exception):
