@@ -234,8 +234,8 @@ class MUNIT(nnx.Module):
 class DatasetStyleMUNIT(MUNIT):
     """MUNIT with one style a dataset in place of one an image, which the paper names as the next step (section VII).
 
-    Images are translated in the mean style of the other dataset's batch, not in one from the prior, and the term
-    `spread` holds the styles of a dataset together.
+    In training, images are translated in the mean style of the other dataset's batch, not in one from the prior (with a
+    reference both translate in the mean of its styles), and the term `spread` holds the styles of a dataset together.
     """
 
     TERMS = (*MUNIT.TERMS, "spread")

@@ -31,8 +31,8 @@ class DoubleConv(nnx.Module):
 class UNet(nnx.Module):
     """Symmetric encoder and decoder with concatenating skips.
 
-    As published, but for padded convolutions (the mask has the image's size) and group norm in front of each
-    ReLU (the paper's PyTorch code base used batch norm; group norm does the same on batches of four and makes
+    As published, but for padded convolutions (the mask has the image's size), no dropout, and group norm in front of
+    each ReLU (the paper's PyTorch code base used batch norm; group norm does the same on batches of four and makes
     a prediction independent of its batch). Width 64 and depth 4 are the published ones: 31 M parameters.
     """
 
