@@ -12,21 +12,19 @@ import time
 from absl import app
 
 from benchmarks import measure, networks, processes
-from benchmarks.transfer_case import TransferCase
 
 PROGRAM = """
 import json, sys
 import jax
 from benchmarks.transfer_case import TransferCase
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
-TransferCase(**json.loads(sys.argv[2])).ours(1)()
+TransferCase(**json.loads(sys.argv[2])).program().repeated(1)()
 """
 
 
 def main(_: list[str]) -> None:
     """Measure each start once in each round, every cold one with a new, empty cache."""
-    size, batch = measure.SIZE.value, measure.BATCH.value
-    case = dataclasses.asdict(TransferCase("default", networks.DIVIDED.value, size, batch, networks.PRECISION.value))
+    case = dataclasses.asdict(networks.transfer())
     times = {"cold": [], "ours": []}
     for _ in range(measure.ROUNDS.value):
         with tempfile.TemporaryDirectory() as cache:

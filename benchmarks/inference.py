@@ -1,5 +1,6 @@
 """Masks of a U-Net and of a transferred model, for each image, against PyTorch's: `python -m benchmarks.inference`."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,21 +20,20 @@ if TYPE_CHECKING:
     from benchmarks.peers.training import Mode
 
 MODELS = {"M_A": False, "M_A after G_BA": True}  # and whether images are translated first
-TOLERANCE = {"float32": 2e-3, "bfloat16": 3e-2}  # of probabilities: convolutions of a GPU round to TF32
+TOLERANCE = {"float32": 2e-3, "bfloat16": 3e-2}  # of probabilities
 
 
 def main(_: list[str]) -> None:
     """Measure both models; an image's time is a share of that of all stored ones, in batches."""
     from benchmarks.peers import training
 
-    size, batch, precision = measure.SIZE.value, measure.BATCH.value, networks.PRECISION.value
-    case = TransferCase("default", networks.DIVIDED.value, size, batch, precision)
-    stored = images.unlabelled(size)
+    case = networks.transfer()
+    stored = images.unlabelled(case.size)
     for model, translated in MODELS.items():
         peers = {mode.name: peer(case, translated, mode, stored) for mode in training.modes(jax.default_backend())}
         times = measure.race({"ours": ours(case, translated, stored), **peers})
-        shape = {"model": model, "divided": case.divided, "size": size, "batch": batch, "precision": precision}
-        measure.report("inference", shape, times, len(stored))
+        shape = {name: value for name, value in dataclasses.asdict(case).items() if name != "sizes"}
+        measure.report("inference", {"model": model, **shape}, times, len(stored))
 
 
 def ours(case: TransferCase, translated: bool, stored: np.ndarray) -> Callable[[], None]:
@@ -49,17 +49,15 @@ def ours(case: TransferCase, translated: bool, stored: np.ndarray) -> Callable[[
 
 def peer(case: TransferCase, translated: bool, mode: "Mode", stored: np.ndarray) -> Callable[[], None]:
     """Return the peer's call, once both have been seen to give the same probabilities of a batch."""
-    from benchmarks.peers import inference
+    from benchmarks.peers import inference, training
 
     graphs, _ = case.networks
     theirs, few = case.peer_networks(mode), stored[: case.batch]
     soften = _soften(graphs, translated)
-    np.testing.assert_allclose(
-        soften(_variables(case, translated), few),
-        inference.probabilities(theirs, few, translated, mode.device),
-        atol=TOLERANCE[case.precision],
-        err_msg="other probabilities",
-    )
+    with jax.default_matmul_precision("highest"), training.exactly():
+        one = soften(_variables(case, translated), few)
+        other = inference.probabilities(theirs, few, translated, mode.device)
+    np.testing.assert_allclose(one, other, atol=TOLERANCE[case.precision], err_msg="other probabilities")
     return inference.masks(mode, theirs, stored, case.batch, translated)
 
 

@@ -6,7 +6,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,29 @@ def race(contestants: Mapping[str, Callable[[], None]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def report(benchmark: str, case: Any, values: Mapping[str, float], divisor: float = 1, unit: str = "ms") -> None:
+@contextmanager
+def told_if_too_large(case: Any) -> Iterator[None]:
+    """Say so, and go on, where a case does not fit into the device's memory, by JAX's word or PyTorch's."""
+    try:
+        yield
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) and type(error).__name__ != "OutOfMemoryError":
+            raise
+        print(f"{case}: does not fit into the memory of {device()}")
+
+
+def report(
+    benchmark: str,
+    case: Any,
+    values: Mapping[str, float],
+    divisor: float = 1,
+    unit: str = "ms",
+    more: Mapping[str, float] | None = None,
+) -> None:
     """Print a row for each peer, and put it into the results file in place of an older one of the same measurement.
 
     `case`, a dataclass or a mapping, is what was measured; `values` are those of `ours` and of each peer, the smaller
-    the better, for `divisor` steps.
+    the better, for `divisor` steps; `more` is added to the rows.
     """
     shape = dataclasses.asdict(case) if dataclasses.is_dataclass(case) else dict(case)
     path = Path(RESULTS.value)
@@ -56,7 +75,12 @@ def report(benchmark: str, case: Any, values: Mapping[str, float], divisor: floa
     about = {"device": device(), "command": command(), "commit": provenance.commit(), "versions": versions()}
     print(f"{benchmark}, {', '.join(f'{name} {value}' for name, value in shape.items())}; {about['device']}")
     for peer in values.keys() - {"ours"}:
-        found = {f"ours_{unit}": values["ours"] / divisor, "peer": peer, f"peer_{unit}": values[peer] / divisor}
+        found = {
+            f"ours_{unit}": values["ours"] / divisor,
+            "peer": peer,
+            f"peer_{unit}": values[peer] / divisor,
+            **(more or {}),
+        }
         row = {"benchmark": benchmark, "shape": shape, **found, "ratio": values[peer] / values["ours"], **about}
         kept[_key(row)] = row
         print(f"  ours {row[f'ours_{unit}']:.1f} {unit}, {peer} {row[f'peer_{unit}']:.1f} {unit}: {row['ratio']:.2f}")

@@ -5,33 +5,32 @@ measures is what advancing together would give. Of numbers of members that a GPU
 """
 
 import dataclasses
+import os
 
-import jax
 from absl import app, flags
 
 from benchmarks import measure, networks
+from benchmarks.programs import Call
 from benchmarks.transfer_case import TransferCase
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.95")  # there is no peer that needs some
 
 MEMBERS = flags.DEFINE_list("members", ["5", "20"], "How many members.")
 
 
 def main(_: list[str]) -> None:
     """Measure what the flags say."""
-    size, batch = measure.SIZE.value, measure.BATCH.value
-    case = TransferCase("default", networks.DIVIDED.value, size, batch, networks.PRECISION.value)
+    case = networks.transfer()
+    one = case.program().repeated(measure.STEPS.value)
     for members in map(int, MEMBERS.value):
-        try:
-            measured(case, members)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            print(f"members {members}: they do not fit into the memory of {measure.device()}")
+        with measure.told_if_too_large(f"{members} members"):
+            measured(case, members, one)
 
 
-def measured(case: TransferCase, members: int) -> None:
+def measured(case: TransferCase, members: int, one: Call) -> None:
     """Report the time of as many members together, for each, and of one."""
     number = measure.STEPS.value
-    times = measure.race({"ours": case.ours(number, members), "one member": case.ours(number)})
+    times = measure.race({"ours": case.program(members).repeated(number), "one member": one})
     times["ours"] /= members
     measure.report("members", dataclasses.asdict(case) | {"members": members}, times, number)
 

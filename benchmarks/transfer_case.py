@@ -3,7 +3,6 @@
 PyTorch is loaded where a peer is asked for.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,9 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from benchmarks import images
+from benchmarks.programs import Call, Program
 from configs import transfer as config_file
-from cxr_jax import config, iteration, plans, platform, steps
+from cxr_jax import config, iteration, plans, steps
 from cxr_jax.data import sampling
 from cxr_jax.networks import build_segmenter, build_transfer
 
@@ -25,13 +25,11 @@ if TYPE_CHECKING:
     from benchmarks.peers.training import Mode
     from benchmarks.peers.transfer import Transfer
 
-TOLERANCE = {"float32": 2e-3, "bfloat16": 3e-2}  # of the losses, relative: convolutions of a GPU round to TF32
+TOLERANCE = {"float32": 2e-3, "bfloat16": 3e-2}  # of the losses, relative
 SIZES = {
     "default": {"munit": {}, "discriminator": {}},  # of the paper's authors
     "full": {"munit": {"width": 64, "blocks": 4, "mlp": 256}, "discriminator": {"width": 64, "layers": 4, "scales": 3}},
 }
-
-Call = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -64,13 +62,10 @@ class TransferCase:
         graphs, parameters = build_transfer(self.experiment, segmenter, key)
         return graphs, {**parameters, "segmenter": variables}
 
-    def ours(self, number: int, members: int = 1) -> Call:
-        """Return a call that takes `number` iterations of each member, as the project's training does.
-
-        Members advance together where the platform has them do so.
-        """
+    def program(self, members: int = 1) -> Program:
+        """Return an iteration of ours, as the project's training takes it; several members advance together."""
         graphs, parameters = self.networks
-        tools = iteration.make_optimisers(self.experiment.transfer, number)
+        tools = iteration.make_optimisers(self.experiment.transfer, 1)  # of a constant rate, whatever the steps
         turns = iteration.make_turns(self.experiment, graphs, tools, target_labels=False)
         play = iteration.make_iteration(self.experiment, turns)
         state = steps.initial_state(graphs, **parameters, optimisers=tools, key=jax.random.key(0))
@@ -78,13 +73,7 @@ class TransferCase:
         if members > 1:
             play = jax.vmap(play)
             state, data = (jax.tree.map(lambda leaf: jnp.stack([leaf] * members), tree) for tree in (state, data))
-        run, held = platform.epoch_runner(play, number), [state]
-
-        def call() -> None:
-            held[0], metrics = run(held[0], data)
-            jax.block_until_ready((held[0], metrics))
-
-        return call
+        return Program(play, state, data)
 
     @property
     def settings(self) -> "Transfer":
@@ -117,10 +106,12 @@ class TransferCase:
 
     def _check(self, networks: "Networks", device: str) -> None:
         """Raise `AssertionError` unless each of the three steps has the same loss in both."""
+        from benchmarks.peers import training
         from benchmarks.peers import transfer as peers
 
-        ours, batch, styles = self._losses()
-        theirs = peers.losses(networks, batch, styles, self.experiment.transfer.weights, device)
+        ours, batch, styles = self._losses
+        with training.exactly():
+            theirs = peers.losses(networks, batch, styles, self.experiment.transfer.weights, device)
         np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE[self.precision], err_msg="losses")
 
     def _data(self) -> iteration.TrainingImages:
@@ -130,6 +121,7 @@ class TransferCase:
             *map(jnp.asarray, (a, masks, b, np.zeros_like(b), np.zeros(images.COUNT, bool)))
         )
 
+    @cached_property
     def _losses(self) -> tuple[list[float], tuple[np.ndarray, ...], list[tuple[np.ndarray, ...]]]:
         """Return our three losses on one batch; the batch, stored, and the styles that each step drew, for the peer."""
         graphs, parameters = self.networks
@@ -144,7 +136,8 @@ class TransferCase:
             steps.make_generative_step(graphs, tools.generative, settings.weights),
             steps.make_supervised_step(graphs, tools.supervised, settings.supervised_looks, target_labels=False),
         )
-        terms = [jax.jit(lambda *given, turn=turn: turn(*given)[1])(state, batch, key) for turn in turns]
+        with jax.default_matmul_precision("highest"):
+            terms = [jax.jit(lambda *given, turn=turn: turn(*given)[1])(state, batch, key) for turn in turns]
         totals = [sum(settings.weights.get(name, 1.0) * float(term) for name, term in found.items()) for found in terms]
         keys = jax.random.split(key)[0], key, jax.random.split(key, 4)[0]
         translator = nnx.merge(graphs.translator, parameters["translator"])

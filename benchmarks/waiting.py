@@ -11,9 +11,10 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import app, flags, logging
@@ -27,6 +28,8 @@ FIRST, LAST = 8, 11  # epochs at whose ends profiling starts and stops
 GOAL = 2.0  # percent
 COMMAND_BUFFERS = "--xla_enable_command_buffers_during_profiling"
 RELEASES = ("0.10.",)  # of jaxlib, in which that flag has been seen
+RUN = "run_id"  # what events of a CPU's programs tell
+COPIES = ("MemcpyH2D", "MemcpyD2H")
 
 STAGES = flags.DEFINE_multi_enum("stage", ["pretraining", "transfer"], ["pretraining", "transfer"], "Which stages.")
 FOLDER = flags.DEFINE_string("folder", None, "Where the phantoms are, or will be; by default TFDS's own folder.")
@@ -75,23 +78,41 @@ def profile(log: Path, folder: Path) -> None:
 def spans(profile: Path) -> list[list[tuple[float, float]]]:
     """Return start and end, in ns, of whatever each device computed.
 
-    Of a GPU these are its kernels; of a CPU, whose threads are the device, the parts of programs and their runs.
-    Raises ValueError where nothing was computed, with what the profile tells of the device instead.
+    Of a GPU these are its kernels, on the lines of its streams; of a CPU, whose threads are the device, the parts of
+    programs and their runs. Raises ValueError where nothing was computed, with what the profile tells instead.
     """
-    planes = jax.profiler.ProfileData.from_file(str(profile)).planes
-    device, mark = ("/host:CPU", "run_id") if jax.default_backend() == "cpu" else ("/device:", "hlo_module")
-    found, told = [], set()
-    for plane in planes:
-        if plane.name.startswith(device):
-            events = [event for line in plane.lines for event in line.events if event.duration_ns]
-            names = [{name for name, _ in event.stats} for event in events]
-            marked = [event for event, about in zip(events, names, strict=True) if mark in about]
-            found.append([(event.start_ns, event.start_ns + event.duration_ns) for event in marked])
-            told.update(*names)
+    planes = list(jax.profiler.ProfileData.from_file(str(profile)).planes)
+    computed = _of_threads if jax.default_backend() == "cpu" else _of_streams
+    found = [[(event.start_ns, event.start_ns + event.duration_ns) for event in computed(plane)] for plane in planes]
     if not any(found):
-        about = ", ".join(sorted(told)) or "nothing"
-        raise ValueError(f"{profile}: expected events with {mark}, found {about}; take larger networks or images")
+        lines = ", ".join(f"{plane.name}: {line.name}" for plane in planes for line in plane.lines) or "nothing"
+        raise ValueError(f"{profile}: expected events of a device, found {lines}; take larger networks or images")
     return list(filter(None, found))
+
+
+def _of_threads(plane: Any) -> Iterator[Any]:
+    """Yield events of a CPU's programs, of a profile's plane."""
+    for event in _events(plane, "/host:CPU", ""):
+        if RUN in {name for name, _ in event.stats}:
+            yield event
+
+
+def _of_streams(plane: Any) -> Iterator[Any]:
+    """Yield what a GPU's streams did, but for copies from and to the host.
+
+    Kernels of command buffers need not name their program. Lines beside the streams are made of them, gaps included.
+    """
+    for event in _events(plane, "/device:GPU", "Stream"):
+        if not event.name.startswith(COPIES):
+            yield event
+
+
+def _events(plane: Any, device: str, line: str) -> Iterator[Any]:
+    """Yield events that take time, of a plane and of lines whose names begin so."""
+    if plane.name.startswith(device):
+        for one in plane.lines:
+            if one.name.startswith(line):
+                yield from (event for event in one.events if event.duration_ns)
 
 
 def waiting(profile: Path) -> float:
@@ -115,6 +136,8 @@ def main(_: list[str]) -> None:
     """Measure what the flags say."""
     logging.set_verbosity(logging.WARNING)
     keep_command_buffers()
+    if jax.default_backend() != "cpu" and COMMAND_BUFFERS not in os.environ["XLA_FLAGS"]:
+        logging.warning("profiled without command buffers: gaps that training does not have count as waiting")
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder) / "run"
         logs = {stage: (workdir / stage / journal.SCALARS, Path(folder) / stage) for stage in STAGES.value}

@@ -1,9 +1,9 @@
 """M_A alone: a U-Net learns on JSRT as in the paper's section V-B; tested on JSRT and, as it is, on Montgomery.
 
 `:augmented` adds augmentation, a cosine schedule and averaged weights, which the paper does not have. `:small` and
-`:small_augmented` are the same for two CPU cores: 128x128, narrow networks, fewer epochs, larger learning rates; `:phantom` and
-`:phantom_augmented` run in minutes on procedural radiographs. `:look` and `:small_look` are the M_A of the transfers of
-that name: the paper's.
+`:small_augmented` are the same for two CPU cores: 128x128, narrow networks, fewer epochs, larger learning rates;
+`:phantom` and `:phantom_augmented` run in minutes on procedural radiographs. `:look` and `:small_look` are the M_A of
+the transfers of that name: the paper's.
 """
 
 from ml_collections import ConfigDict

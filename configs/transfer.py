@@ -2,8 +2,8 @@
 
 `:look` adds what the paper does not have: an M_A that learns on A's images in the look of B too, averaged weights, a
 cosine schedule, self-training; `:augmented` adds augmentation to that. `:small`, `:small_look` and `:small_augmented`
-are the three for two CPU cores: 128x128, narrow networks, fewer epochs, larger learning rates. `:phantom` runs in five minutes on procedural
-radiographs, and `:phantom_augmented` is `:augmented` on these.
+are the three for two CPU cores: 128x128, narrow networks, fewer epochs, larger learning rates. `:phantom` runs in five
+minutes on procedural radiographs, and `:phantom_augmented` is `:augmented` on these.
 """
 
 from ml_collections import ConfigDict

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from benchmarks import images, inference, measure, members, processes, waiting
+from benchmarks import images, inference, measure, members, processes, programs, roofline, waiting
 from benchmarks.segmentation_case import SegmentationCase
 from benchmarks.transfer_case import TransferCase
 from cxr_jax.report import benchmarks as report_benchmarks
@@ -62,6 +63,24 @@ def test_rows_with_and_without_tuned_memory_stand_side_by_side(tmp_path, monkeyp
     assert tuned["command"] == f"GLIBC_TUNABLES=glibc.malloc.hugetlb=1 {plain['command']}"
 
 
+def test_of_a_gpu_what_its_streams_do_counts_but_for_copies_of_the_host(monkeypatch, tmp_path):
+    def line(name, *events):
+        events = [SimpleNamespace(name=what, start_ns=start, duration_ns=1.0, stats=()) for what, start in events]
+        return SimpleNamespace(name=name, events=events)
+
+    stream = line("Stream #13(Compute)", ("fusion", 0.0), ("MemcpyH2D", 2.0), ("MemcpyD2D", 4.0))
+    planes = [
+        SimpleNamespace(name="/device:GPU:0", lines=[stream, line("XLA Modules", ("jit_step", 3.0))]),
+        SimpleNamespace(name="/host:CPU", lines=[line("python", ("run", 0.0))]),
+    ]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax.profiler.ProfileData, "from_file", lambda path: SimpleNamespace(planes=planes))
+    assert waiting.spans(tmp_path) == [[(0.0, 1.0), (4.0, 5.0)]]
+    planes.pop(0)
+    with pytest.raises(ValueError, match="/host:CPU: python"):
+        waiting.spans(tmp_path)
+
+
 @pytest.mark.parametrize(("spans", "percent"), [([(0, 4), (6, 10)], 20), ([(0, 9), (2, 3), (3, 10)], 0)])
 def test_a_device_waits_where_no_program_runs_on_it(monkeypatch, spans, percent):
     monkeypatch.setattr(waiting, "spans", lambda _: [spans])
@@ -89,7 +108,7 @@ def test_a_profile_without_programs_tells_what_it_has(tmp_path):
     with jax.profiler.trace(tmp_path), jax.profiler.TraceAnnotation("a part", of_the_host=1):
         time.sleep(0.01)
     (profile,) = tmp_path.rglob("*.xplane.pb")
-    with pytest.raises(ValueError, match="of_the_host"):
+    with pytest.raises(ValueError, match="/host:CPU"):
         waiting.waiting(profile)
 
 
@@ -109,19 +128,50 @@ def test_a_process_that_fails_shows_why(capfd):
 def test_members_that_do_not_fit_are_told_and_others_measured(monkeypatch, capsys):
     monkeypatch.setattr(measure, "race", lambda calls: {name: call() for name, call in calls.items()})
 
-    def ours(case, number, members=1):
+    def program(case, members=1):
         def call():
             if members > 5:
                 raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
             return 10.0
 
-        return call
+        return SimpleNamespace(repeated=lambda number: call)
 
-    monkeypatch.setattr(TransferCase, "ours", ours)
+    monkeypatch.setattr(TransferCase, "program", program)
     flags.FLAGS.members = ["20", "5"]
     members.main([])
     assert [row["shape"]["members"] for row in json.loads(Path(flags.FLAGS.results).read_text())] == [5]
-    assert "members 20: they do not fit" in capsys.readouterr().out
+    assert "20 members: does not fit into the memory of" in capsys.readouterr().out
+
+
+def test_only_a_lack_of_memory_is_passed_over():
+    with pytest.raises(ValueError, match="another"), measure.told_if_too_large("a case"):
+        raise ValueError("another")
+
+
+def test_a_step_is_held_against_what_it_computes_and_moves(monkeypatch):
+    monkeypatch.setattr(measure, "race", lambda calls: dict.fromkeys(calls, 20.0))
+    side = 256
+    step = programs.Program(lambda state, data: (state @ data, {}), *[jnp.ones((side, side))] * 2)
+    cost = step.cost()
+    assert cost.flops == 2 * side**3
+    assert cost.bytes == pytest.approx(3 * 4 * side**2, rel=0.5)  # read twice, or once where both are the same
+    monkeypatch.setattr(SegmentationCase, "program", lambda case: step)
+    roofline.against(roofline.Chip(flops=1e12, bytes=1e9), SEGMENTATION)
+    rows = {row["peer"]: row for row in json.loads(Path(flags.FLAGS.results).read_text())}
+    assert rows.keys() == {"its arithmetic alone", "its memory traffic alone"}
+    arithmetic = rows["its arithmetic alone"]
+    assert arithmetic["ratio"] == pytest.approx(cost.flops / 1e12 / (0.02 / measure.STEPS.value))
+    assert rows["its memory traffic alone"]["ratio"] == pytest.approx(cost.bytes / 1e9 / (0.02 / measure.STEPS.value))
+    line = report_benchmarks.markdown(list(rows.values())).splitlines()[-1]
+    assert line.split(" | ")[3:] == ["0.03", "17", "2% of 1000", "0.00", "0", f"{cost.bytes / 2e6:.0%} of 1 |"]
+
+
+def test_what_the_device_does_is_measured(monkeypatch):
+    monkeypatch.setitem(roofline.SIDE, "cpu", 64)
+    monkeypatch.setitem(roofline.FLOATS, "cpu", 64)
+    chip = roofline.measured()
+    assert chip.flops > 0
+    assert chip.bytes > 0
 
 
 @pytest.mark.parametrize(
@@ -129,7 +179,7 @@ def test_members_that_do_not_fit_are_told_and_others_measured(monkeypatch, capsy
 )
 def test_ours_runs_without_torch(case, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    case.ours(1)()
+    case.program().repeated(1)()
 
 
 @pytest.mark.parametrize("case", [SEGMENTATION, TRANSFER], ids=["segmentation", "transfer"])

@@ -1,8 +1,8 @@
 """How a peer runs: on which device, compiled or not, in which precision. JAX has no part in it."""
 
 import dataclasses
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,7 @@ def modes(backend: str) -> list[Mode]:
     """Return the modes to measure against where JAX has this backend: on a GPU both, on a CPU the eager one."""
     if device(backend) == "cpu":
         return [EAGER]
+    torch.cuda.empty_cache()  # which holds what networks measured before have left
     return [dataclasses.replace(mode, device="cuda") for mode in (EAGER, COMPILED)]
 
 
@@ -80,6 +81,19 @@ def device(backend: str) -> str:
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
     return "cuda"
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Have PyTorch's convolutions and products on a GPU keep all bits of fp32 meanwhile, where they round to TF32."""
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
 
 
 def finish(device: str) -> None:
