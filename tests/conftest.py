@@ -23,11 +23,14 @@ from tests import tiny  # noqa: E402
 
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
-LONGEST = ("test_table2", "test_experiment", "test_inference", "test_streaming", "test_shipping")  # begun first
+LONGEST = ("test_experiment", "test_steps", "test_table2", "test_streaming", "test_shipping")  # begun first
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take longest first, lest one of them is left to a single worker at the end."""
+    """Put the files that take longest first, lest one of them is left to a single worker at the end.
+
+    Those come later whose programs others have compiled by then.
+    """
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
