@@ -12,7 +12,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import config_flags
 
-from cxr_jax import compact, config, devices, exported, mask_files, plans, prediction
+from cxr_jax import compact, config, devices, exported, mask_files, plans, platform, prediction
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file in configs/.")
 WORKDIR = flags.DEFINE_string(
@@ -110,6 +110,7 @@ def _run(mode: str) -> None:
     if CONFIG.value is None:
         raise app.UsageError(f"--mode={mode} needs --config, a file in configs/")
     plan = config.parse(CONFIG.value)
+    platform.keep_memory()
     workdir = _path(WORKDIR.value or _default_workdir())
     kind, screen = _kind(plan)
     folders = (value and str(_path(value)) for value in (DATA_DIR.value, MANUAL_DIR.value))
@@ -146,6 +147,7 @@ def predict() -> None:
     if OVERWRITE.value and RESUME.value:
         raise app.UsageError("expected --overwrite or --resume, found both: the first begins anew, the second goes on")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # by way of the table, which is kept
+    platform.keep_memory()
     models = _checkpoints() or compact.shipped()
     if not models:
         _require("predict", "checkpoint")

@@ -1,7 +1,11 @@
-"""XLA's CPU settings: set where they are known to work, and never in place of a choice that was made."""
+"""Settings for CPUs: made where they are known to work, and never in place of a choice that was made."""
 
 import importlib.metadata
 import os
+import platform as machine
+import resource
+import subprocess
+import sys
 
 import pytest
 
@@ -29,3 +33,38 @@ def test_the_flag_is_set_for_releases_that_know_it(monkeypatch, release, before,
         monkeypatch.delenv("XLA_FLAGS")
     platform.tune_cpu()
     assert os.environ.get("XLA_FLAGS") == after
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, False), ("1", True)])
+def test_programs_run_where_they_are_called_unless_chosen_otherwise(chosen, expected):
+    name = "jax_cpu_enable_async_dispatch"
+    environment = {key: value for key, value in os.environ.items() if key != name.upper()}
+    environment |= {} if chosen is None else {name.upper(): chosen}
+    program = f"import cxr_jax, jax; print(jax.config.read({name!r}))"
+    told = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == str(expected)
+
+
+@pytest.mark.skipif(machine.libc_ver()[0] != "glibc", reason="memory is kept by glibc")
+@pytest.mark.parametrize(("tunables", "kept"), [("", True), ("glibc.malloc.mmap_max=65536", False)])
+def test_a_programs_memory_is_kept_for_the_next(tunables, kept):
+    program = """
+import resource
+
+import jax, jax.numpy as jnp
+
+from cxr_jax import platform
+
+platform.keep_memory()
+step = jax.jit(lambda x: (jax.lax.optimization_barrier(x + 1) * x).sum())  # with 64 MiB of temporary memory
+x = jnp.ones((4096, 4096))
+counts = []
+for _ in range(8):
+    step(x).block_until_ready()
+    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(min(after - before for before, after in zip(counts, counts[1:])))  # a heap takes some steps to find its size
+"""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": tunables}
+    told = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
+    pages = 4096 * 4096 * 4 / resource.getpagesize()
+    assert (float(told.stdout) < pages / 10) == kept
