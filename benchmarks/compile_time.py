@@ -17,6 +17,8 @@ PROGRAM = """
 import json, sys
 import jax
 from benchmarks.transfer_case import TransferCase
+from cxr_jax import platform
+platform.keep_memory()
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
 TransferCase(**json.loads(sys.argv[2])).program().repeated(1)()
 """

@@ -11,7 +11,7 @@ from absl import app
 
 from benchmarks import images, measure, networks
 from benchmarks.transfer_case import TransferCase
-from cxr_jax import evaluation, platform
+from cxr_jax import evaluation
 from cxr_jax.networks import probability
 from cxr_jax.steps import Graphs
 from cxr_jax.views import Views
@@ -38,7 +38,6 @@ def main(_: list[str]) -> None:
 
 def ours(case: TransferCase, translated: bool, stored: np.ndarray) -> Callable[[], None]:
     """Return a call that makes masks of all images, as `cxr_jax.inference` does."""
-    platform.keep_memory()
     graphs, _ = case.networks
     soften, variables = _soften(graphs, translated), _variables(case, translated)
 

@@ -12,6 +12,7 @@ from absl import app, flags
 from benchmarks import measure, networks
 from benchmarks.programs import Call
 from benchmarks.transfer_case import TransferCase
+from cxr_jax import platform
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.95")  # there is no peer that needs some
 
@@ -20,6 +21,7 @@ MEMBERS = flags.DEFINE_list("members", ["5", "20"], "How many members.")
 
 def main(_: list[str]) -> None:
     """Measure what the flags say."""
+    platform.keep_memory()
     case = networks.transfer()
     one = case.program().repeated(measure.STEPS.value)
     for members in map(int, MEMBERS.value):

@@ -4,9 +4,13 @@ import re
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 
 STATUS = Path("/proc/self/status")
+DONE = "done"
 
 
 def run(program: str, *words: str) -> str:
@@ -21,6 +25,45 @@ def run(program: str, *words: str) -> str:
 def result(program: str, *words: str) -> str:
     """Run a program so; return the last line that it prints."""
     return run(program, *words).splitlines()[-1]
+
+
+class Contestant:
+    """A call that is made in a process of its own, and taken there as often as this is called. A context manager."""
+
+    def __init__(self, program: str, *words: str):
+        """Start a Python program with arguments, which is to `serve` a call."""
+        command = [sys.executable, "-c", program, *words]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self) -> None:
+        """Take the call once; raise `RuntimeError` with what it raised there."""
+        with suppress(BrokenPipeError):  # of a process that ended before, as its answer tells
+            self._process.stdin.write("once\n")
+            self._process.stdin.flush()
+        answer = self._process.stdout.readline().strip()
+        if answer != DONE:
+            raise RuntimeError(answer or "the process ended: what it said is above")
+
+    def __enter__(self) -> "Contestant":
+        """Return it."""
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def serve(prepare: Callable[[], Callable[[], None]]) -> None:
+    """Prepare a call and take it once for each line of standard input; say so, or what was raised, in a line."""
+    call = None
+    for _ in sys.stdin:
+        try:
+            call = call or prepare()
+            call()
+            print(DONE, flush=True)
+        except Exception as error:
+            print(" ".join(f"{type(error).__name__}: {error}".split()), flush=True)
 
 
 def peak() -> float:

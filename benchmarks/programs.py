@@ -30,10 +30,8 @@ class Program:
     def repeated(self, number: int) -> Call:
         """Return a call that takes `number` steps, as the project's training does, and waits for the device.
 
-        It donates the state, so a program is repeated by one call alone. On a CPU this process keeps memory from here
-        on, as it does in training, and so do peers in it.
+        It donates the state, so a program is repeated by one call alone.
         """
-        platform.keep_memory()
         run, held = platform.epoch_runner(self.iteration, number), [self.state]
 
         def call() -> None:

@@ -18,6 +18,7 @@ from benchmarks import measure, networks
 from benchmarks.programs import Call
 from benchmarks.segmentation_case import SegmentationCase
 from benchmarks.transfer_case import TransferCase
+from cxr_jax import platform
 
 BENCHMARK = "roofline"
 SIDE = {"cpu": 2048, "other": 8192}  # of the matrices
@@ -34,6 +35,7 @@ class Chip:
 
 def main(_: list[str]) -> None:
     """Measure the chip, then what the flags say."""
+    platform.keep_memory()
     chip = measured()
     for case in cases():
         with measure.told_if_too_large(case):

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from benchmarks import images
-from benchmarks.programs import Call, Program
+from benchmarks.programs import Program
 from cxr_jax import losses, optimisers, segmentation
 from cxr_jax import segmentation_steps as steps
 from cxr_jax.data import sampling
@@ -22,8 +22,6 @@ from cxr_jax.models import SEGMENTERS, initialise
 from cxr_jax.plans import SegmenterTraining
 
 if TYPE_CHECKING:
-    import torch
-
     from benchmarks.peers.segmentation import Segmentation
     from benchmarks.peers.training import Mode
 
@@ -64,24 +62,17 @@ class SegmentationCase:
 
         return Segmentation(self.segmenter, self.width, self.batch, (RATE, BETA1, DECAY))
 
-    def peer(self, mode: "Mode", number: int) -> Call:
-        """Return a call that takes `number` steps of the peer, once both have been seen to compute the same loss."""
-        from benchmarks.peers import weights
-
-        module = mode.place(weights.load(self.settings.networks(), self.network[1]))
-        self._check(module, mode.device)
-        return self.settings.call(mode, module, self.settings.data(self.size), number)
-
-    def _check(self, module: "torch.nn.Module", device: str) -> None:
-        """Raise `AssertionError` unless both compute the same loss, without dropout, by running statistics."""
+    def check(self, mode: "Mode") -> None:
+        """Raise `AssertionError` unless the peer computes the same loss, without dropout, by running statistics."""
         from benchmarks.peers import segmentation as peers
-        from benchmarks.peers import training
+        from benchmarks.peers import training, weights
 
         graph, variables = self.network
+        module = mode.place(weights.load(self.settings.networks(), variables))
         few, masks = (part[:2] for part in images.labelled(self.size))
         network = jax.jit(lambda variables, images: nnx.merge(graph, variables)(sampling.to_network(images)))
         with jax.default_matmul_precision("highest"), training.exactly():
             logits = network(variables, sampling.to_unit(jnp.asarray(few)))
             one = float(losses.cross_entropy(logits, jnp.asarray(masks, jnp.float32)))
-            other = peers.loss(module, few, masks, device)
+            other = peers.loss(module, few, masks, mode.device)
         np.testing.assert_allclose(one, other, rtol=TOLERANCE[self.precision], err_msg="another loss")

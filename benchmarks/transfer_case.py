@@ -14,7 +14,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from benchmarks import images
-from benchmarks.programs import Call, Program
+from benchmarks.programs import Program
 from configs import transfer as config_file
 from cxr_jax import config, iteration, plans, steps
 from cxr_jax.data import sampling
@@ -87,11 +87,16 @@ class TransferCase:
         supervised = told.supervised_learning_rate, told.supervised_beta1, told.supervised_weight_decay
         return Transfer(**sizes, batch=self.batch, weights=dict(told.weights), game=game, supervised=supervised)
 
-    def peer(self, mode: "Mode", number: int) -> Call:
-        """Return a call that takes `number` iterations of the peer, once both have been seen to compute the same."""
-        networks = self.peer_networks(mode)
-        self._check(networks, mode.device)
-        return self.settings.call(mode, networks, self.settings.data(self.size), number)
+    def check(self, mode: "Mode") -> None:
+        """Raise `AssertionError` unless each of the three steps has the same loss in both."""
+        from benchmarks.peers import training
+        from benchmarks.peers import transfer as peers
+
+        ours, batch, styles = self._losses()
+        weights = self.experiment.transfer.weights
+        with training.exactly():
+            theirs = peers.losses(self.peer_networks(mode), batch, styles, weights, mode.device)
+        np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE[self.precision], err_msg="losses")
 
     def peer_networks(self, mode: "Mode") -> "Networks":
         """Return the peer's networks with our weights."""
@@ -104,16 +109,6 @@ class TransferCase:
             weights.load(networks.judges[domain], parameters["discriminators"][domain])
         return mode.place(networks)
 
-    def _check(self, networks: "Networks", device: str) -> None:
-        """Raise `AssertionError` unless each of the three steps has the same loss in both."""
-        from benchmarks.peers import training
-        from benchmarks.peers import transfer as peers
-
-        ours, batch, styles = self._losses
-        with training.exactly():
-            theirs = peers.losses(networks, batch, styles, self.experiment.transfer.weights, device)
-        np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE[self.precision], err_msg="losses")
-
     def _data(self) -> iteration.TrainingImages:
         """Return random images of both domains; B has no labels."""
         (a, masks), b = images.labelled(self.size), images.unlabelled(self.size)
@@ -121,7 +116,6 @@ class TransferCase:
             *map(jnp.asarray, (a, masks, b, np.zeros_like(b), np.zeros(images.COUNT, bool)))
         )
 
-    @cached_property
     def _losses(self) -> tuple[list[float], tuple[np.ndarray, ...], list[tuple[np.ndarray, ...]]]:
         """Return our three losses on one batch; the batch, stored, and the styles that each step drew, for the peer."""
         graphs, parameters = self.networks

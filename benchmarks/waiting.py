@@ -21,7 +21,7 @@ from absl import app, flags, logging
 
 from benchmarks import measure, networks
 from configs import transfer
-from cxr_jax import config, experiment, journal, plans
+from cxr_jax import config, experiment, journal, plans, platform
 
 EPOCHS = 14  # of a stage
 FIRST, LAST = 8, 11  # epochs at whose ends profiling starts and stops
@@ -136,6 +136,7 @@ def main(_: list[str]) -> None:
     """Measure what the flags say."""
     logging.set_verbosity(logging.WARNING)
     keep_command_buffers()
+    platform.keep_memory()
     if jax.default_backend() != "cpu" and COMMAND_BUFFERS not in os.environ["XLA_FLAGS"]:
         logging.warning("profiled without command buffers: gaps that training does not have count as waiting")
     with tempfile.TemporaryDirectory() as folder:

@@ -109,8 +109,8 @@ def evaluate() -> None:
 def _run(mode: str) -> None:
     if CONFIG.value is None:
         raise app.UsageError(f"--mode={mode} needs --config, a file in configs/")
-    plan = config.parse(CONFIG.value)
     platform.keep_memory()
+    plan = config.parse(CONFIG.value)
     workdir = _path(WORKDIR.value or _default_workdir())
     kind, screen = _kind(plan)
     folders = (value and str(_path(value)) for value in (DATA_DIR.value, MANUAL_DIR.value))
@@ -147,7 +147,6 @@ def predict() -> None:
     if OVERWRITE.value and RESUME.value:
         raise app.UsageError("expected --overwrite or --resume, found both: the first begins anew, the second goes on")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # by way of the table, which is kept
-    platform.keep_memory()
     models = _checkpoints() or compact.shipped()
     if not models:
         _require("predict", "checkpoint")

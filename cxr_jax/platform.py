@@ -22,16 +22,12 @@ _KEPT = {-4: 0, -1: -1}  # glibc's M_MMAP_MAX: nothing beside the heap; M_TRIM_T
 
 
 def tune_cpu() -> None:
-    """Have XLA's CPU backend leave matrix products to a library of kernels, and run programs where they are called.
+    """Have XLA's CPU backend leave matrix products to a library of kernels (YNNPACK), not convolutions.
 
-    The library (YNNPACK) takes products, not convolutions. XLA aborts the process on a flag it does not know, so the
-    flag is set for `_LIBRARY_RELEASES` alone. Programs run in the thread that calls them, which then is the one that
-    takes their memory (`keep_memory`). Neither has an effect on other backends, and choices already made in `XLA_FLAGS`
-    and `JAX_CPU_ENABLE_ASYNC_DISPATCH` stand. It must run before JAX starts its backend, hence from the package's
-    `__init__`.
+    XLA aborts the process on a flag it does not know, so the flag is set for `_LIBRARY_RELEASES` alone. It has no
+    effect on other backends, and a choice already made in `XLA_FLAGS` stands. It must run before JAX starts its
+    backend, hence from the package's `__init__`.
     """
-    if _DISPATCH.upper() not in os.environ:
-        jax.config.update(_DISPATCH, False)
     release = tuple(int(part) for part in importlib.metadata.version("jaxlib").split(".")[:2])
     flags = os.environ.get("XLA_FLAGS", "")
     if release in _LIBRARY_RELEASES and _LIBRARY_FLAG not in flags:
@@ -39,13 +35,16 @@ def tune_cpu() -> None:
 
 
 def keep_memory() -> None:
-    """Have this process keep the memory that programs on a CPU give back, where the C library is glibc.
+    """Have this process keep the memory that each step of a training on a CPU gives back, if the C library is glibc.
 
     XLA takes a program's temporary memory, often hundreds of MiB, anew at each execution, and glibc returns pieces of
     that size to the system at once: each step then pays for all of its pages again, up to a quarter of its time. Kept
-    on the heap they are there already. That concerns all of the process, so commands ask for it, not the library; what
-    was chosen in `GLIBC_TUNABLES` stands.
+    on the heap they are there already. The heap is the main thread's, so programs run in the thread that calls them;
+    JAX takes that setting before it starts its backend. All of it concerns the whole process: the commands that train
+    ask for it, the library does not. Choices made in `JAX_CPU_ENABLE_ASYNC_DISPATCH` and `GLIBC_TUNABLES` stand.
     """
+    if _DISPATCH.upper() not in os.environ:
+        jax.config.update(_DISPATCH, False)
     glibc = platform.libc_ver()[0] == "glibc"
     if glibc and jax.default_backend() == "cpu" and "glibc.malloc" not in os.environ.get("GLIBC_TUNABLES", ""):
         library = ctypes.CDLL(None)

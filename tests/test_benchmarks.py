@@ -187,7 +187,29 @@ def test_a_peer_computes_the_same(case):
     pytest.importorskip("torch")
     from benchmarks.peers import training
 
-    case.peer(training.EAGER, 1)()
+    case.check(training.EAGER)
+
+
+def test_ours_and_a_peer_take_turns_in_processes_of_their_own():
+    pytest.importorskip("torch")
+    from benchmarks import turns
+
+    turns.race("segmentation step", SEGMENTATION)
+    (row,) = json.loads(Path(flags.FLAGS.results).read_text())
+    assert (row["peer"], row["shape"]["segmenter"]) == ("PyTorch eager fp32", "unet")
+    assert min(row["ours_ms"], row["peer_ms"]) > 0
+
+
+def test_what_fails_in_a_contestants_process_is_told():
+    program = "from benchmarks import processes; processes.serve(lambda: [].clear)"
+    with processes.Contestant(program) as call:
+        call()
+        call()
+    program = "from benchmarks import processes; processes.serve(lambda: [1].index(2))"
+    with processes.Contestant(program) as call, pytest.raises(RuntimeError, match="ValueError: 2 is not in list"):
+        call()
+    with processes.Contestant("raise SystemExit") as call, pytest.raises(RuntimeError, match="the process ended"):
+        call()
 
 
 def test_masks_of_all_images_where_batches_do_not_come_out_even():

@@ -36,11 +36,11 @@ def test_the_flag_is_set_for_releases_that_know_it(monkeypatch, release, before,
 
 
 @pytest.mark.parametrize(("chosen", "expected"), [(None, False), ("1", True)])
-def test_programs_run_where_they_are_called_unless_chosen_otherwise(chosen, expected):
+def test_training_has_programs_run_where_they_are_called_unless_chosen_otherwise(chosen, expected):
     name = "jax_cpu_enable_async_dispatch"
     environment = {key: value for key, value in os.environ.items() if key != name.upper()}
     environment |= {} if chosen is None else {name.upper(): chosen}
-    program = f"import cxr_jax, jax; print(jax.config.read({name!r}))"
+    program = f"import jax; from cxr_jax import platform; platform.keep_memory(); print(jax.config.read({name!r}))"
     told = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
     assert told.stdout.strip() == str(expected)
 
