@@ -27,6 +27,7 @@ def serve(*words: str) -> None:
 
 def peak(cache: str, *words: str) -> None:
     """Take the call and print the process's peak, in MiB; a GPU's programs are kept in `cache`."""
+    platform.keep_memory()
     on_cpu = jax.default_backend() == "cpu"
     jax.config.update("jax_enable_compilation_cache", not on_cpu)
     jax.config.update("jax_compilation_cache_dir", cache)

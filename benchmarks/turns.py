@@ -19,6 +19,7 @@ def race(benchmark: str, case: SegmentationCase | TransferCase) -> None:
     backend, number = jax.default_backend(), str(measure.STEPS.value)
     modes = training.modes(backend)
     case.check(modes[0])
+    training.modes(backend)  # once more, as it gives back what the check has left
     settings = json.dumps(dataclasses.asdict(case.settings))
     words = {"ours": (alone.PROGRAM, "serve", benchmark, json.dumps(dataclasses.asdict(case)), number)}
     for mode in modes:

@@ -137,7 +137,7 @@ def main(_: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     keep_command_buffers()
     platform.keep_memory()
-    if jax.default_backend() != "cpu" and COMMAND_BUFFERS not in os.environ["XLA_FLAGS"]:
+    if jax.default_backend() != "cpu" and COMMAND_BUFFERS not in os.environ.get("XLA_FLAGS", ""):
         logging.warning("profiled without command buffers: gaps that training does not have count as waiting")
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder) / "run"
