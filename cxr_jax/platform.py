@@ -41,7 +41,8 @@ def keep_memory() -> None:
     that size to the system at once: each step then pays for all of its pages again, up to a quarter of its time. Kept
     on the heap they are there already. The heap is the main thread's, so programs run in the thread that calls them;
     JAX takes that setting before it starts its backend. All of it concerns the whole process: `--mode=train` and
-    `evaluate` ask for it, the library does not. Choices made in `JAX_CPU_ENABLE_ASYNC_DISPATCH` and `GLIBC_TUNABLES` stand.
+    `evaluate` ask for it, the library does not. Choices made in `JAX_CPU_ENABLE_ASYNC_DISPATCH` and `GLIBC_TUNABLES`
+    stand.
     """
     if _DISPATCH.upper() not in os.environ:
         jax.config.update(_DISPATCH, False)

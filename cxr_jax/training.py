@@ -2,8 +2,8 @@
 
 The device does not wait for the host: what an epoch leaves is judged by programs that are sent off behind it, and
 written down while the next epoch runs (on a CPU whose memory is kept, `platform.keep_memory`, programs run where they
-are sent off, and checkpoints alone are written meanwhile). Where epochs are short, not each has a checkpoint: the latest and the best have
-one every half minute. Several processes do wait for each other, and save after each epoch.
+are sent off, and checkpoints alone are written meanwhile). Where epochs are short, not each has a checkpoint: the
+latest and the best have one every half minute. Several processes do wait for each other, and save after each epoch.
 """
 
 import contextlib
