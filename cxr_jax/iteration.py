@@ -70,7 +70,7 @@ def make_optimisers(settings: plans.Transfer, steps_per_epoch: int) -> steps.Opt
 
 def make_turns(
     experiment: plans.Experiment, graphs: steps.Graphs, tools: steps.Optimisers, *, target_labels: bool
-) -> tuple[steps.Step, ...]:
+) -> tuple[steps.Turn, ...]:
     """Return the discriminative, the generative and the supervised step, each compiled by itself.
 
     So warm-up and transfer share the programs of the first two.
@@ -89,11 +89,11 @@ def make_turns(
             graphs, tools.supervised, settings.supervised_looks, target_labels=target_labels, perturb=perturb
         ),
     )
-    return tuple(jax.jit(turn, donate_argnums=0) for turn in turns)
+    return tuple(turn.compiled() for turn in turns)
 
 
 def make_iteration(
-    experiment: plans.Experiment, turns: Sequence[steps.Step]
+    experiment: plans.Experiment, turns: Sequence[steps.Turn]
 ) -> Callable[[steps.TransferState, TrainingImages], tuple[steps.TransferState, steps.Metrics]]:
     """Return one iteration: draw and augment a batch, take each turn with it, average the weights."""
     settings = experiment.transfer

@@ -1,9 +1,9 @@
 """The loop that every stage of training shares: epochs, validation, log, checkpoints, resuming, several members.
 
 The device does not wait for the host: what an epoch leaves is judged by programs that are sent off behind it, and
-written down while the next epoch runs (on a CPU whose memory is kept, `platform.keep_memory`, programs run where they
-are sent off, and checkpoints alone are written meanwhile). Where epochs are short, not each has a checkpoint: the
-latest and the best have one every half minute. Several processes do wait for each other, and save after each epoch.
+written down by a thread of its own while the next epoch runs. Where epochs are short, not each has a checkpoint: the
+latest and the best have one every half minute. Several processes do wait for each other, and save after each epoch: by
+programs, which all must send off in the same order, so that there the thread that sends off epochs writes too.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -103,23 +104,26 @@ def attempt(stage: Stage, members: Sequence[Member]) -> list[Trained | TrainingD
     have the same shapes. Each keeps the log and the checkpoints that it would have by itself.
     """
     epoch_of = functools.cache(functools.partial(devices.epoch_of, stage.iteration, stage.steps, stage.batch_size))
-    runs, failures, left = [], {}, []
+    runs, failures = [], {}
     with contextlib.ExitStack() as opened:  # all are closed, whatever happens to one
         for member in members:
             runs.append(_Run(stage, member))
             opened.callback(runs[-1].close)
         done, quiet = sum(run.epoch for run in runs), not devices.is_primary()
-        with tqdm(
-            total=stage.epochs * len(runs), initial=done, desc=stage.name, unit="epoch", disable=quiet
-        ) as progress:
+        bar = tqdm(total=stage.epochs * len(runs), initial=done, desc=stage.name, unit="epoch", disable=quiet)
+        with bar as progress, ThreadPoolExecutor(1, "keep") as writer:
+            keep = functools.partial(_keep, [], progress)
             while True:
                 try:
                     advanced = _advance([run for run in runs if run not in failures], epoch_of)
                 finally:  # what was sent off before is kept, whatever becomes of this
-                    failures |= _keep(left, progress)
+                    failures |= keep()
                 if not advanced:
                     break
                 left = [(run, run.take(*after)) for run, after in advanced if run not in failures]
+                keep = functools.partial(_keep, left, progress)
+                if jax.process_count() == 1:
+                    keep = writer.submit(keep).result
         outcomes = [failures.get(run) or run.trained() for run in runs]
     devices.wait_for_all(stage.name)  # what the first process keeps is written
     return outcomes

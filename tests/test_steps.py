@@ -57,15 +57,7 @@ BOTH = {"a": 1.0, "b": 1.0}
 LOOK_OF_B = {"a": 0.0, "b": 1.0}
 
 
-def make(name, graphs, tools, *, target_labels=True, looks=PAPER):
-    if name == "discriminative":
-        return jax.jit(steps.make_discriminative_step(graphs, tools.discriminative))
-    if name == "generative":
-        return jax.jit(steps.make_generative_step(graphs, tools.generative, WEIGHTS))
-    return jax.jit(steps.make_supervised_step(graphs, tools.supervised, looks, target_labels=target_labels))
-
-
-@pytest.mark.parametrize(
+MOVED = pytest.mark.parametrize(
     ("name", "parts"),
     [
         ("discriminative", {"discriminators"}),
@@ -73,6 +65,34 @@ def make(name, graphs, tools, *, target_labels=True, looks=PAPER):
         ("supervised", {"segmenter", "translator"}),
     ],
 )
+
+
+def step_of(name, graphs, tools, *, target_labels=True, looks=PAPER):
+    if name == "discriminative":
+        return steps.make_discriminative_step(graphs, tools.discriminative)
+    if name == "generative":
+        return steps.make_generative_step(graphs, tools.generative, WEIGHTS)
+    return steps.make_supervised_step(graphs, tools.supervised, looks, target_labels=target_labels)
+
+
+def make(name, graphs, tools, **options):
+    """Return the step as a program that leaves the state it is given as it is."""
+    return jax.jit(step_of(name, graphs, tools, **options))
+
+
+@MOVED
+def test_a_compiled_step_is_given_what_it_needs_and_takes_over_what_it_moves(setting, name, parts):
+    graphs, tools, state, batch = setting
+    step, given = step_of(name, graphs, tools), jax.tree.map(jnp.copy, state)
+    alone, alone_metrics = step.compiled()(given, batch, KEY)
+    whole, whole_metrics = jax.jit(step)(state, batch, KEY)
+    assert not any(differs((alone, alone_metrics), (whole, whole_metrics)))
+    assert parts == set(step.moves) & set(PARTS)
+    taken = {part for part in PARTS if all(leaf.is_deleted() for leaf in jax.tree.leaves(getattr(given, part)))}
+    assert taken == parts
+
+
+@MOVED
 def test_a_step_moves_only_its_own_part(setting, name, parts):
     graphs, tools, state, batch = setting
     after, metrics = make(name, graphs, tools)(state, batch, KEY)
@@ -250,9 +270,12 @@ def test_the_average_of_a_transfer_forgets_what_was_drawn_at_random(setting):
 def test_what_m_a_is_shown_in_a_transfer_may_have_effusions(setting, monkeypatch):
     graphs, tools, *_ = setting
     given = {}
-    monkeypatch.setattr(
-        iteration.steps, "make_supervised_step", lambda *parts, perturb, **options: given.setdefault("perturb", perturb)
-    )
+
+    def make_supervised_step(*parts, perturb, **options):
+        given["perturb"] = perturb
+        return steps.Step(perturb, moves=())
+
+    monkeypatch.setattr(iteration.steps, "make_supervised_step", make_supervised_step)
     drawn = replace(Augmentation.none(), effusion=1.0)
     iteration.make_turns(replace(tiny.experiment(), augmentation=drawn), graphs, tools, target_labels=False)
     lungs = jnp.zeros((4, 32, 32, 1)).at[:, 6:24, 4:14].set(1.0).at[:, 6:24, 18:28].set(1.0)

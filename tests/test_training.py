@@ -1,5 +1,6 @@
 """The shared loop: resuming, choosing the epoch, stopping at losses that are not finite."""
 
+import threading
 from dataclasses import replace
 
 import jax
@@ -91,25 +92,30 @@ def test_each_epoch_has_its_own_data_where_these_change(tmp_path):
 
 
 def test_an_epoch_is_written_down_while_the_next_one_runs(tmp_path):
-    done = []
+    running, writing = ([threading.Event() for _ in range(4)] for _ in range(2))
+    met, done = [], []
 
     class Told(Tides):
         def of_epoch(self, epoch):
-            done.append(f"sent {epoch + 1}")
+            running[epoch].set()
+            met.append(writing[epoch - 1].wait(60) if epoch else True)  # each waits for the other, and neither in vain
+            done.append(f"run {epoch + 1}")
             return super().of_epoch(epoch)
 
     def validate(model):
-        number = sum(what.startswith("judged") for what in done) + 1
-        done.append(f"judged {number}")
-        return lambda: done.append(f"written {number}") or {"score": float(number)}
+        number = sum(what.startswith("judged") for what in done)
+        done.append(f"judged {number + 1}")
+
+        def write():
+            writing[number].set()
+            met.append(number == 2 or running[number + 1].wait(60))
+            return {"score": float(number)}
+
+        return write
 
     train(stage(3), [replace(member(tmp_path), data=Told(), validate=validate)])
-    assert done == [
-        *("sent 1", "judged 1"),
-        *("sent 2", "written 1", "judged 2"),
-        *("sent 3", "written 2", "judged 3"),
-        "written 3",
-    ]
+    assert done == [f"{what} {epoch}" for epoch in (1, 2, 3) for what in ("run", "judged")]
+    assert met == [True] * 6
 
 
 def test_short_epochs_leave_the_latest_checkpoint_and_the_best(tmp_path, monkeypatch):
