@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,10 +106,8 @@ def make_iteration(
         return batch, keys[1:]
 
     @partial(jax.jit, donate_argnums=0)
-    def finish(state: steps.TransferState) -> steps.TransferState:
-        current = {"segmenter": state.segmenter, "translator": state.translator}
-        average = optimisers.follow(current, state.average, settings.average, state.step)
-        return replace(state, average=average, step=state.step + 1)
+    def finish(average: Any, step: Array, current: Any) -> tuple[Any, Array]:
+        return optimisers.follow(current, average, settings.average, step), step + 1
 
     def iteration(state: steps.TransferState, training: TrainingImages) -> tuple[steps.TransferState, steps.Metrics]:
         batch, keys = draw(state.key, state.step, training)
@@ -117,7 +115,9 @@ def make_iteration(
         for turn, key in zip(turns, keys, strict=True):
             state, step_terms = turn(state, batch, key)
             terms |= step_terms
-        return finish(state), terms
+        current = {"segmenter": state.segmenter, "translator": state.translator}
+        average, step = finish(state.average, state.step, current)
+        return replace(state, average=average, step=step), terms
 
     return iteration
 

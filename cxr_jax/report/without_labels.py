@@ -9,7 +9,7 @@ from statistics import mean
 
 from scipy import stats
 
-from cxr_jax.report import cells
+from cxr_jax.report import cells, findings
 from cxr_jax.report.rows import Row, markdown_table
 
 FEWEST = 5  # seeds of which a correlation is told
@@ -30,7 +30,7 @@ NOTHING = "None had 0 % labels."
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return both tables."""
+    """Return the tables."""
     return "\n\n".join(
         [
             "Methods without labels. Mean, lowest and highest are of the seeds' means over test images; the standard "
@@ -41,6 +41,9 @@ def markdown(rows: Sequence[Row]) -> str:
             "(`cxr_jax/plausibility.py`), and what Jaccard is to be expected of each "
             "(`cxr_jax.metrics.expected_jaccard`). Correlations are Spearman's; over images, the mean of the seeds':",
             signals(rows),
+            "The same masks as they are, by what the dataset says of the patient; mean and standard deviation over the "
+            "images of all seeds:",
+            by_finding(rows),
         ]
     )
 
@@ -53,6 +56,11 @@ def scores(rows: Sequence[Row]) -> str:
 def signals(rows: Sequence[Row]) -> str:
     """Return the table of what is told without labels, and how well."""
     return _table(rows, SIGNALS, lambda seeds: [_plausible(seeds), *_told(seeds), *_expected(seeds)])
+
+
+def by_finding(rows: Sequence[Row]) -> str:
+    """Return the table of what methods reach on images with and without a finding."""
+    return _table(rows, findings.COLUMNS, findings.line)
 
 
 def method(row: Row) -> str:

@@ -31,9 +31,9 @@ def test_variants_are_told_over_their_seeds_and_directions_apart():
     assert f"{setting} 4 of 4 | 90.00 | - | - | - | - | - |" in signals.splitlines()
     assert any(line.startswith("| equalised, montgomery to jsrt, lungs") for line in lines)
     heart = row(task="heart", jaccard=None, dice=None)  # of which there are no labels to score with
-    _, _, _, signals, *worst = best.markdown([*ROWS, heart]).split("\n\n")
+    _, _, _, signals, _, _, *worst = best.markdown([*ROWS, heart]).split("\n\n")
     assert "| equalised, jsrt to montgomery, heart, 128 px | unet | self-training alone | 2 of 2 |" in signals
-    assert worst == best.markdown(ROWS).split("\n\n")[4:]
+    assert worst == best.markdown(ROWS).split("\n\n")[6:]
     assert best.markdown([]) == best.ROWS.nothing
     labelled = row(label_frac=0.5, protocol="labelled")
     assert "labelled" not in best.markdown([*ROWS, labelled])
@@ -41,7 +41,7 @@ def test_variants_are_told_over_their_seeds_and_directions_apart():
 
 def test_the_worst_images_are_those_of_each_directions_best_variant_that_has_most_seeds(monkeypatch):
     monkeypatch.setattr(best, "WORST", 3)
-    heading, table, other_heading, other_table = best.markdown(ROWS).split("\n\n")[4:]
+    heading, table, other_heading, other_table = best.markdown(ROWS).split("\n\n")[6:]
     assert heading.startswith("jsrt to montgomery")
     assert "in which equalised, self-training alone is worst" in heading
     assert table.splitlines()[0] == "| image | seed | equalised, self-training alone | stretched, self-training alone |"
@@ -56,18 +56,18 @@ def test_the_worst_images_are_those_of_each_directions_best_variant_that_has_mos
 
 def test_a_seed_more_of_the_best_leaves_the_others_beside_it(monkeypatch):
     monkeypatch.setattr(best, "WORST", 2)
-    heading, table = best.markdown([*ROWS, row(seed=2, scores=(70.0, 97.0))]).split("\n\n")[4:6]
+    heading, table = best.markdown([*ROWS, row(seed=2, scores=(70.0, 97.0))]).split("\n\n")[6:8]
     assert "in which equalised, self-training alone is worst, beside the others:" in heading
     assert table.splitlines()[2:] == ["| m0 | 2 | 70.0 | - |", "| m0 | 1 | 80.0 | 85.0 |"]
 
 
 def test_images_of_another_task_or_of_other_seeds_are_not_compared():
     heart = row(task="heart", scores=(50.0, 60.0))
-    tables = best.markdown([*ROWS, heart]).split("\n\n")[4:]
-    assert set(best.markdown(ROWS).split("\n\n")[4:]) < set(tables)
+    tables = best.markdown([*ROWS, heart]).split("\n\n")[6:]
+    assert set(best.markdown(ROWS).split("\n\n")[6:]) < set(tables)
     assert any("heart, 128 px, unet: the 2 cases" in text for text in tables)
     others = [row("later", seed=seed) for seed in (1, 2)]
-    assert best.markdown([*ROWS, *others]).split("\n\n")[4:] == best.markdown(ROWS).split("\n\n")[4:]
+    assert best.markdown([*ROWS, *others]).split("\n\n")[6:] == best.markdown(ROWS).split("\n\n")[6:]
 
 
 def test_only_the_fields_that_may_vary_do():

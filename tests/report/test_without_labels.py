@@ -43,3 +43,17 @@ def test_fine_tuning_without_labels_is_called_what_it_is():
     assert "| unet | M_A as it is | 1 |" in without_labels.scores([cell("fine_tuning")])
     assert "| unet | transfer, munit | 1 |" in without_labels.scores([cell()])
     assert without_labels.scores([cell(label_frac=0.5)]) == without_labels.NOTHING
+
+
+def test_scores_are_told_apart_by_the_finding_that_an_images_name_tells():
+    names = ("MCUCXR_0001_0", "MCUCXR_0002_0", "MCUCXR_0103_1")
+    scores = {"mean": 80.0, "std": 8.0, "per_image": dict(zip(names, (90.0, 80.0, 70.0), strict=True))}
+    seeds = [cell(seed=0, jaccard=scores), cell(seed=1, jaccard={**scores, "per_image": {"MCUCXR_0103_1": 60.0}})]
+    told = without_labels.by_finding(seeds)
+    assert told.endswith("| tuberculosis | 2 | 85.00 ± 5.00 | 2 | 65.00 ± 5.00 |")
+    nodules = {**scores, "per_image": {"JPCLN001": 94.0}}
+    told = without_labels.by_finding([cell(target="jsrt", source="montgomery", jaccard=nodules)])
+    assert told.endswith("| nodule | 0 | - | 1 | 94.00 ± 0.00 |")
+    unlabelled = cell(jaccard=None, dice=None)
+    assert without_labels.by_finding([unlabelled]).endswith("| tuberculosis | 0 | - | 0 | - |")
+    assert without_labels.by_finding([cell(target="phantom/b")]).endswith("| - | - | - | - | - |")
