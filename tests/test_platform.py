@@ -7,6 +7,8 @@ import resource
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from cxr_jax import platform
@@ -68,3 +70,18 @@ print(min(after - before for before, after in zip(counts, counts[1:])))  # a hea
     told = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
     pages = 4096 * 4096 * 4 / resource.getpagesize()
     assert (float(told.stdout) < pages / 10) == kept
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="an accelerator's epochs are one program each")
+def test_an_epoch_begins_when_its_state_is_there():
+    product = jax.jit(lambda matrix: jax.lax.fori_loop(0, 50, lambda _, square: square @ matrix, matrix))
+    ready = []
+
+    def iteration(state, data):
+        ready.append((state.is_ready(), data.is_ready()))
+        return state, {"loss": jnp.zeros(())}
+
+    late = product(jnp.eye(1000))
+    assert not late.is_ready()
+    platform.epoch_runner(iteration, 2)(late, product(jnp.eye(1000)))
+    assert ready == [(True, True)] * 2

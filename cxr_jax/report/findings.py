@@ -11,7 +11,9 @@ FINDINGS = {
     "montgomery": ("tuberculosis", r"MCUCXR_\d+_0", r"MCUCXR_\d+_1"),
     "jsrt": ("nodule", r"JPCNN\d+", r"JPCLN\d+"),
 }
-COLUMNS = ("finding", "images without", "Jaccard of these", "images with", "Jaccard of those")
+METRICS = ("jaccard", "jaccard_tidied")
+_OF_EACH = ("images {} it", "Jaccard {} it", "tidied, {} it")
+COLUMNS = ("finding", *(column.format(word) for word in ("without", "with") for column in _OF_EACH))
 
 
 def line(rows: Sequence[Row]) -> list[str]:
@@ -20,10 +22,22 @@ def line(rows: Sequence[Row]) -> list[str]:
     if dataset not in FINDINGS:
         return ["-"] * len(COLUMNS)
     finding, *names = FINDINGS[dataset]
-    scores = [item for row in rows if row["jaccard"] for item in row["jaccard"]["per_image"].items()]
-    told = (_told([score for image, score in scores if re.fullmatch(name, image)]) for name in names)
-    return [finding, *(cell for cells in told for cell in cells)]
+    return [finding, *(cell for name in names for cell in _told(rows, name))]
 
 
-def _told(scores: Sequence[float]) -> tuple[str, str]:
-    return str(len(scores)), f"{mean(scores):.2f} ± {pstdev(scores):.2f}" if scores else "-"
+def _told(rows: Sequence[Row], name: str) -> list[str]:
+    """Return how many images have such a name, and what they score; `-` where a row is older than a measure."""
+    scored = [row for row in rows if row["jaccard"]]
+    plain, tidied = (_named(scored, metric, name) for metric in METRICS)
+    return [
+        str(len(plain)),
+        *(f"{mean(found):.2f} ± {pstdev(found):.2f}" if found else "-" for found in (plain, tidied)),
+    ]
+
+
+def _named(rows: Sequence[Row], metric: str, name: str) -> list[float]:
+    """Return the scores of images with such a name; none unless every row has the metric."""
+    if not all(row.get(metric) for row in rows):
+        return []
+    scores = (item for row in rows for item in row[metric]["per_image"].items())
+    return [score for image, score in scores if re.fullmatch(name, image)]

@@ -41,7 +41,7 @@ def markdown(rows: Sequence[Row]) -> str:
             "(`cxr_jax/plausibility.py`), and what Jaccard is to be expected of each "
             "(`cxr_jax.metrics.expected_jaccard`). Correlations are Spearman's; over images, the mean of the seeds':",
             signals(rows),
-            "The same masks as they are, by what the dataset says of the patient; mean and standard deviation over the "
+            "The same scores by what the dataset says of the patient; mean and standard deviation over the "
             "images of all seeds:",
             by_finding(rows),
         ]

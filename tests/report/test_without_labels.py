@@ -50,10 +50,14 @@ def test_scores_are_told_apart_by_the_finding_that_an_images_name_tells():
     scores = {"mean": 80.0, "std": 8.0, "per_image": dict(zip(names, (90.0, 80.0, 70.0), strict=True))}
     seeds = [cell(seed=0, jaccard=scores), cell(seed=1, jaccard={**scores, "per_image": {"MCUCXR_0103_1": 60.0}})]
     told = without_labels.by_finding(seeds)
-    assert told.endswith("| tuberculosis | 2 | 85.00 ± 5.00 | 2 | 65.00 ± 5.00 |")
+    assert told.endswith("| tuberculosis | 2 | 85.00 ± 5.00 | - | 2 | 65.00 ± 5.00 | - |")
+    told = without_labels.by_finding([seed | {"jaccard_tidied": scores} for seed in seeds])
+    assert told.endswith("| 2 | 85.00 ± 5.00 | 85.00 ± 5.00 | 2 | 65.00 ± 5.00 | 70.00 ± 0.00 |")
+    told = without_labels.by_finding([seeds[0] | {"jaccard_tidied": scores}, seeds[1]])
+    assert told.endswith("| 2 | 85.00 ± 5.00 | - | 2 | 65.00 ± 5.00 | - |")
     nodules = {**scores, "per_image": {"JPCLN001": 94.0}}
     told = without_labels.by_finding([cell(target="jsrt", source="montgomery", jaccard=nodules)])
-    assert told.endswith("| nodule | 0 | - | 1 | 94.00 ± 0.00 |")
+    assert told.endswith("| nodule | 0 | - | - | 1 | 94.00 ± 0.00 | - |")
     unlabelled = cell(jaccard=None, dice=None)
-    assert without_labels.by_finding([unlabelled]).endswith("| tuberculosis | 0 | - | 0 | - |")
-    assert without_labels.by_finding([cell(target="phantom/b")]).endswith("| - | - | - | - | - |")
+    assert without_labels.by_finding([unlabelled]).endswith("| tuberculosis | 0 | - | - | 0 | - | - |")
+    assert without_labels.by_finding([cell(target="phantom/b")]).endswith("| - | - | - | - | - | - | - |")
