@@ -84,8 +84,9 @@ def epoch_runner(iteration: Callable[[Any, Any], tuple[Any, Any]], steps: int) -
 
     On an accelerator the epoch is one `lax.scan`. On a CPU, where convolutions inside a loop body take XLA's
     slow path, the steps are dispatched one by one, so the parts of `iteration` must be jitted. Metrics stay on
-    the device. There a program runs in the thread that calls it (`keep_memory`) only if what it is given is ready, and
-    one that does not hands its fate on to all after it; so an epoch waits for its state first.
+    the device. There a program runs in the thread that calls it (`keep_memory`) only if what it is given is ready and
+    no other is pending, so that one which does not hands its fate on to all after it. An epoch therefore waits for its
+    state first, the copy of which was sent off behind all that judges the epoch before.
     """
     mean = jax.jit(lambda rows: jax.tree.map(lambda *values: jnp.mean(jnp.stack(values), axis=0), *rows))
 
