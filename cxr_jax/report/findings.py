@@ -17,18 +17,15 @@ COLUMNS = ("finding", *(column.format(word) for word in ("without", "with") for 
 
 
 def line(rows: Sequence[Row]) -> list[str]:
-    """Return the cells of one line: of all test images of some seeds, tested with one dataset."""
+    """Return the cells of one line: of all test images of some seeds, tested with one of the datasets above."""
     (dataset,) = {row["target"] for row in rows}
-    if dataset not in FINDINGS:
-        return ["-"] * len(COLUMNS)
     finding, *names = FINDINGS[dataset]
     return [finding, *(cell for name in names for cell in _told(rows, name))]
 
 
 def _told(rows: Sequence[Row], name: str) -> list[str]:
     """Return how many images have such a name, and what they score; `-` where a row is older than a measure."""
-    scored = [row for row in rows if row["jaccard"]]
-    plain, tidied = (_named(scored, metric, name) for metric in METRICS)
+    plain, tidied = (_named(rows, metric, name) for metric in METRICS)
     return [
         str(len(plain)),
         *(f"{mean(found):.2f} ± {pstdev(found):.2f}" if found else "-" for found in (plain, tidied)),

@@ -26,7 +26,7 @@ SIGNALS = (
     "expected and true Jaccard, over images: rank correlation",
     "worst tenth of the images, found in the quarter of which least is expected",
 )
-NOTHING = "None had 0 % labels."
+NOTHING = "There are none yet."
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -59,8 +59,9 @@ def signals(rows: Sequence[Row]) -> str:
 
 
 def by_finding(rows: Sequence[Row]) -> str:
-    """Return the table of what methods reach on images with and without a finding."""
-    return _table(rows, findings.COLUMNS, findings.line)
+    """Return the table of what methods reach on images with and without a finding, where datasets tell of one."""
+    told = [row for row in rows if row["jaccard"] and row["target"] in findings.FINDINGS]
+    return _table(told, findings.COLUMNS, findings.line)
 
 
 def method(row: Row) -> str:
