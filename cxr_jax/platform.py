@@ -39,10 +39,10 @@ def keep_memory() -> None:
 
     XLA takes a program's temporary memory, often hundreds of MiB, anew at each execution, and glibc returns pieces of
     that size to the system at once: each step then pays for all of its pages again, up to a quarter of its time. Kept
-    on the heap they are there already. The heap is the main thread's, so programs run in the thread that calls them;
-    JAX takes that setting before it starts its backend. All of it concerns the whole process: `--mode=train` and
-    `evaluate` ask for it, the library does not. Choices made in `JAX_CPU_ENABLE_ASYNC_DISPATCH` and `GLIBC_TUNABLES`
-    stand.
+    on the heap they are there already. The heap is the main thread's, so programs run in the thread that calls them,
+    where JAX can (`epoch_runner`); JAX takes that setting before it starts its backend. All of it concerns the whole
+    process: `--mode=train` and `evaluate` ask for it, the library does not. Choices made in
+    `JAX_CPU_ENABLE_ASYNC_DISPATCH` and `GLIBC_TUNABLES` stand.
     """
     if _DISPATCH.upper() not in os.environ:
         jax.config.update(_DISPATCH, False)
@@ -84,9 +84,11 @@ def epoch_runner(iteration: Callable[[Any, Any], tuple[Any, Any]], steps: int) -
 
     On an accelerator the epoch is one `lax.scan`. On a CPU, where convolutions inside a loop body take XLA's
     slow path, the steps are dispatched one by one, so the parts of `iteration` must be jitted. Metrics stay on
-    the device. There a program runs in the thread that calls it (`keep_memory`) only if what it is given is ready and
-    no other is pending, so that one which does not hands its fate on to all after it. An epoch therefore waits for its
-    state first, the copy of which was sent off behind all that judges the epoch before.
+    the device.
+
+    Where memory is kept (`keep_memory`), JAX runs a program in the calling thread only if its arguments are ready and
+    no program is pending; one that is pending sends all after it to other threads. So an epoch on a CPU first waits for
+    its state and data. (The state is a copy, made behind the programs that judge the epoch before.)
     """
     mean = jax.jit(lambda rows: jax.tree.map(lambda *values: jnp.mean(jnp.stack(values), axis=0), *rows))
 

@@ -95,9 +95,10 @@ class Step:
         return self.turn(state, batch, key)
 
     def compiled(self) -> Turn:
-        """Return the step as a program that is given what it needs of a state, and whose moved fields it takes over.
+        """Return the step as a program that is given what it needs of a state, whose moved fields it deletes.
 
-        A program takes its time for each array that goes in or out, and of some four hundred it needs a third.
+        A program takes time for each array that goes in or out. Of a state's some four hundred, with U-Net and MUNIT,
+        the first two steps need about 115 and the supervised one 185.
         """
 
         def needed(moved: dict, read: dict, batch: Batch, key: PRNGKeyArray) -> tuple[dict, Metrics]:

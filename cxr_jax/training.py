@@ -1,6 +1,6 @@
 """The loop that every stage of training shares: epochs, validation, log, checkpoints, resuming, several members.
 
-The device does not wait for the host: what an epoch leaves is judged by programs that are sent off behind it, and
+The device hardly waits for the host: what an epoch leaves is judged by programs that are sent off behind it, and
 written down by a thread of its own while the next epoch runs. Where epochs are short, not each has a checkpoint: the
 latest and the best have one every half minute. Several processes do wait for each other, and save after each epoch: by
 programs, which all must send off in the same order, so that there the thread that sends off epochs writes too.
@@ -9,6 +9,7 @@ programs, which all must send off in the same order, so that there the thread th
 import contextlib
 import functools
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -186,6 +187,7 @@ class _Run:
         self.unsaved: list[_Kept] = []
         self.best = (-math.inf, 0)  # rank of what this process has saved
         self.saved_at = time.monotonic()
+        self.writing = threading.Lock()  # of whoever keeps an epoch or closes, should an interrupt make both happen
         if member.start_counts and not saved_epochs(directory / "checkpoints"):
             self.keep(self._judged(0, {}))
             self.save()
@@ -211,6 +213,10 @@ class _Run:
 
         Raises `TrainingDiverged`, and writes nothing, if its losses are not finite.
         """
+        with self.writing:
+            return self._kept(outcome)
+
+    def _kept(self, outcome: _Outcome) -> dict[str, float]:
         losses = _finite(self.stage.name, outcome.epoch, jax.device_get(outcome.metrics), self.member.workdir)
         values = {**losses, **outcome.validation()}
         self.journal.scalars(outcome.epoch, values)
@@ -249,11 +255,12 @@ class _Run:
         """Save what is not yet saved, and wait until everything is on disk."""
         if isinstance(self.member.data, Changing):
             self.member.data.close()
-        self.journal.close()
-        try:
-            self.save()
-        finally:
-            self.checkpoints.close()
+        with self.writing:
+            self.journal.close()
+            try:
+                self.save()
+            finally:
+                self.checkpoints.close()
 
 
 def _advance(runs: Sequence[_Run], epoch_of: Callable[[int], devices.Epoch]) -> list[tuple[_Run, tuple[Any, Any]]]:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +87,8 @@ def test_a_compiled_step_is_given_what_it_needs_and_takes_over_what_it_moves(set
     step, given = step_of(name, graphs, tools), jax.tree.map(jnp.copy, state)
     alone, alone_metrics = step.compiled()(given, batch, KEY)
     whole, whole_metrics = jax.jit(step)(state, batch, KEY)
-    assert not any(differs((alone, alone_metrics), (whole, whole_metrics)))
+    found, expected = (checkpoints.to_host(tree) for tree in ((alone, alone_metrics), (whole, whole_metrics)))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), found, expected)
     assert parts == set(step.moves) & set(PARTS)
     taken = {part for part in PARTS if all(leaf.is_deleted() for leaf in jax.tree.leaves(getattr(given, part)))}
     assert taken == parts

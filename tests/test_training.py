@@ -1,6 +1,9 @@
 """The shared loop: resuming, choosing the epoch, stopping at losses that are not finite."""
 
+import _thread
+import signal
 import threading
+import time
 from dataclasses import replace
 
 import jax
@@ -147,6 +150,31 @@ def test_an_epoch_that_is_written_down_is_saved_when_training_is_broken_off(tmp_
     stop = None
     (parts,) = train(stage(7), [replace(member(tmp_path / "parts"), data=Stopped())])
     assert (parts.epoch, float(parts.model)) == (whole.epoch, float(whole.model))
+    assert float(parts.state["value"]) == float(whole.state["value"])
+    assert log(tmp_path / "parts") == log(tmp_path / "whole")
+
+
+def test_an_epoch_that_is_being_written_down_is_saved_when_an_interrupt_comes(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupted = []
+
+    def validate(model):
+        def write():
+            if len(interrupted) == 1:
+                _thread.interrupt_main()
+                time.sleep(0.5)
+            interrupted.append(True)
+            return {"score": -abs(float(model) - 0.5)}
+
+        return write
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(stage(7), [replace(member(tmp_path / "parts"), validate=validate)])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert max(saved_epochs(tmp_path / "parts" / "toy" / "checkpoints")) == len(log(tmp_path / "parts")) == 2
+    (whole,), (parts,) = (train(stage(7), [member(tmp_path / name)]) for name in ("whole", "parts"))
     assert float(parts.state["value"]) == float(whole.state["value"])
     assert log(tmp_path / "parts") == log(tmp_path / "whole")
 

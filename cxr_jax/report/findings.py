@@ -11,8 +11,8 @@ FINDINGS = {
     "montgomery": ("tuberculosis", r"MCUCXR_\d+_0", r"MCUCXR_\d+_1"),
     "jsrt": ("nodule", r"JPCNN\d+", r"JPCLN\d+"),
 }
-METRICS = ("jaccard", "jaccard_tidied")
-_OF_EACH = ("images {} it", "Jaccard {} it", "tidied, {} it")
+_METRICS = ("jaccard", "jaccard_tidied")
+_OF_EACH = ("cases {} it", "Jaccard {} it", "tidied, {} it")  # a case is an image and a seed
 COLUMNS = ("finding", *(column.format(word) for word in ("without", "with") for column in _OF_EACH))
 
 
@@ -24,8 +24,8 @@ def line(rows: Sequence[Row]) -> list[str]:
 
 
 def _told(rows: Sequence[Row], name: str) -> list[str]:
-    """Return how many images have such a name, and what they score; `-` where a row is older than a measure."""
-    plain, tidied = (_named(rows, metric, name) for metric in METRICS)
+    """Return how many cases have such a name, and what they score; `-` where a row is older than a measure."""
+    plain, tidied = (_named(rows, metric, name) for metric in _METRICS)
     return [
         str(len(plain)),
         *(f"{mean(found):.2f} ± {pstdev(found):.2f}" if found else "-" for found in (plain, tidied)),
@@ -33,7 +33,7 @@ def _told(rows: Sequence[Row], name: str) -> list[str]:
 
 
 def _named(rows: Sequence[Row], metric: str, name: str) -> list[float]:
-    """Return the scores of images with such a name; none unless every row has the metric."""
+    """Return the scores of images whose name is of that form; none unless every row has the metric."""
     if not all(row.get(metric) for row in rows):
         return []
     scores = (item for row in rows for item in row[metric]["per_image"].items())

@@ -41,8 +41,8 @@ def markdown(rows: Sequence[Row]) -> str:
             "(`cxr_jax/plausibility.py`), and what Jaccard is to be expected of each "
             "(`cxr_jax.metrics.expected_jaccard`). Correlations are Spearman's; over images, the mean of the seeds':",
             signals(rows),
-            "The same scores by what the dataset says of the patient; mean and standard deviation over the "
-            "images of all seeds:",
+            "The same scores by what the dataset says of the patient; mean and standard deviation are over "
+            "cases, each an image and a seed:",
             by_finding(rows),
         ]
     )
