@@ -214,9 +214,9 @@ class _Run:
         Raises `TrainingDiverged`, and writes nothing, if its losses are not finite.
         """
         with self.writing:
-            return self._kept(outcome)
+            return self._write_down(outcome)
 
-    def _kept(self, outcome: _Outcome) -> dict[str, float]:
+    def _write_down(self, outcome: _Outcome) -> dict[str, float]:
         losses = _finite(self.stage.name, outcome.epoch, jax.device_get(outcome.metrics), self.member.workdir)
         values = {**losses, **outcome.validation()}
         self.journal.scalars(outcome.epoch, values)
