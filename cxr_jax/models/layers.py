@@ -1,6 +1,7 @@
 """Layers that two or more architectures share. Images are channels-last, `b h w c`."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from cxr_jax.models.normalisation import instance_norm
+from cxr_jax.models.sums import add_bias
 
 KAIMING = nnx.initializers.kaiming_normal()
 GAUSSIAN = nnx.initializers.normal(0.02)
@@ -41,9 +43,32 @@ def leaky_relu(x: Image) -> Image:
     return jax.nn.leaky_relu(x, 0.2)
 
 
-def reflection_pad(x: Image, width: int) -> Image:
-    """Pad height and width by `width` pixels mirrored about the border pixel."""
-    return jnp.pad(x, ((0, 0), (width, width), (width, width), (0, 0)), mode="reflect")
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def mirror_pad(x: Image, width: int, mode: str = "reflect") -> Image:
+    """Pad height and width by `width` pixels mirrored about the border pixel ("reflect") or behind it ("symmetric").
+
+    Its gradient adds what comes back to the mirrored pixels to those they were taken from, one border after the other;
+    JAX's own fills an image with zeros for each of these. There is no forward mode (`jax.jvp`).
+    """
+    return jnp.pad(x, ((0, 0), (width, width), (width, width), (0, 0)), mode)
+
+
+def _mirror_pad(x: Image, width: int, mode: str) -> tuple[Image, None]:
+    return mirror_pad(x, width, mode), None
+
+
+def _mirror_pad_gradient(width: int, mode: str, _: None, of: Image) -> tuple[Image]:
+    border = 1 if mode == "reflect" else 0  # pixels between an image and its mirrored ones
+    from_border = np.cumsum([width, border, width])
+    for axis in (1, 2):
+        mirrored, kept, taken, rest = jnp.split(of, from_border, axis)
+        of = jnp.concatenate([kept, taken + jnp.flip(mirrored, axis), rest], axis)
+        rest, taken, kept, mirrored = jnp.split(of, of.shape[axis] - from_border[::-1], axis)
+        of = jnp.concatenate([rest, taken + jnp.flip(mirrored, axis), kept], axis)
+    return (of,)
+
+
+mirror_pad.defvjp(_mirror_pad, _mirror_pad_gradient)
 
 
 @jax.custom_vjp
@@ -135,7 +160,7 @@ class PaddedConv(nnx.Module):
 
     def __call__(self, x: Image) -> Image:
         """Apply the block."""
-        return self.activation(self.norm(self.conv(reflection_pad(x, self.padding))))
+        return self.activation(self.norm(self.conv(mirror_pad(x, self.padding))))
 
 
 class ResidualBlock(nnx.Module):
@@ -166,7 +191,7 @@ class UpConv(nnx.Module):
         """Double height and width of `x`."""
         b, h, w, _ = x.shape
         y = jnp.einsum("bhwc,ijco->bhiwjo", x, self.kernel[...].astype(x.dtype))
-        return y.reshape(b, 2 * h, 2 * w, -1) + self.bias[...].astype(x.dtype)
+        return add_bias(y.reshape(b, 2 * h, 2 * w, -1), self.bias[...])
 
 
 class UpsampledConv(nnx.Module):
@@ -195,7 +220,7 @@ class UpsampledConv(nnx.Module):
         b, h, w, c = x.shape
         sums = jnp.array([_EVEN, _ODD], jnp.float32)
         kernel = jnp.einsum("pay,qbx,yxio->abipqo", sums, sums, self.kernel[...]).reshape(3, 3, c, -1).astype(x.dtype)
-        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+        padded = mirror_pad(x, 1, "symmetric")
         y = jax.lax.conv_general_dilated(padded, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         y = y.reshape(b, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, -1)
         return jax.nn.relu(self.norm(y + self.bias[...].astype(x.dtype)))

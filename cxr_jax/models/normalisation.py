@@ -1,7 +1,7 @@
 """Normalisations: the moments of each channel of each image, then one scale and one shift for it.
 
 All are written as those two functions, whose gradients are given here. They need no other sums over pixels than
-`_sum_pixels`, which is the one that a CPU has a slow path for. Whatever the type of an image, all of it is computed in
+`sum_pixels`, which is the one that a CPU has a slow path for. Whatever the type of an image, all of it is computed in
 fp32 and rounded once, at the end.
 """
 
@@ -12,25 +12,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from cxr_jax.models.sums import ByChannel, Image, sum_pixels
+
 EPSILON = 1e-5  # of the variance
 MOMENTUM = 0.9  # of the running statistics of batch norm: they forget with a half-life of seven steps
-
-Image = Float[Array, "b h w c"]
-ByChannel = Float[Array, "b c"]
-
-
-def _sum_pixels(x: Image) -> ByChannel:
-    """Sum each channel of each image: on a CPU along columns as a product with ones, several times a reduction's speed.
-
-    Sums of sums are short ones: one product over all pixels would add them up one by one, and round as often.
-    """
-
-    def product(x: Image) -> ByChannel:
-        b, h, w, c = x.shape
-        columns = jax.lax.dot_general(jnp.ones((b, 1, h)), x.reshape(b, h, w * c), (((2,), (1,)), ((0,), (0,))))
-        return columns.reshape(b, w, c).sum(axis=1)
-
-    return jax.lax.platform_dependent(x, cpu=product, default=lambda x: x.sum(axis=(1, 2)))
 
 
 @jax.custom_vjp
@@ -41,8 +26,8 @@ def moments(x: Image) -> tuple[ByChannel, ByChannel]:
 
 def _moments(x: Image) -> tuple[tuple[ByChannel, ByChannel], tuple[Image, ByChannel]]:
     pixels = x.shape[1] * x.shape[2]
-    mean = _sum_pixels(x) / pixels
-    return (mean, _sum_pixels((x - mean[:, None, None]) ** 2) / pixels), (x, mean)
+    mean = sum_pixels(x) / pixels
+    return (mean, sum_pixels((x - mean[:, None, None]) ** 2) / pixels), (x, mean)
 
 
 def _moments_gradient(kept: tuple[Image, ByChannel], of: tuple[ByChannel, ByChannel]) -> tuple[Image]:
@@ -66,7 +51,7 @@ def _scale_and_shift(x: Image, scale: ByChannel, shift: ByChannel) -> tuple[Imag
 
 def _scale_and_shift_gradient(kept: tuple[Image, ByChannel], of: Image) -> tuple[Image, ByChannel, ByChannel]:
     x, scale = kept
-    return of * scale[:, None, None], _sum_pixels(of * x), _sum_pixels(of)
+    return of * scale[:, None, None], sum_pixels(of * x), sum_pixels(of)
 
 
 scale_and_shift.defvjp(_scale_and_shift, _scale_and_shift_gradient)

@@ -1,5 +1,7 @@
 """Layers against independent NumPy references."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,13 +45,26 @@ def test_layer_norm_is_munits():
 
 
 @pytest.mark.parametrize("width", [0, 1, 3])
-def test_reflection_pad_mirrors_about_the_border_pixel(width):
+def test_padding_mirrors_about_the_border_pixel(width):
     x = images(1, 6, 7, 2)
-    padded = np.asarray(layers.reflection_pad(jnp.asarray(x), width))
+    padded = np.asarray(layers.mirror_pad(jnp.asarray(x), width))
     for i in range(-width, 6 + width):
         for j in range(-width, 7 + width):
             row, column = (min(abs(k), 2 * (n - 1) - abs(k)) for k, n in ((i, 6), (j, 7)))
             np.testing.assert_array_equal(padded[0, i + width, j + width], x[0, row, column])
+
+
+@pytest.mark.parametrize("size", [4, 9])
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+@pytest.mark.parametrize("width", [0, 1, 3])
+def test_what_is_mirrored_gives_its_gradient_to_the_pixel_it_was_taken_from(width, mode, size):
+    border = (width, width)
+    plain = partial(jnp.pad, pad_width=((0, 0), border, border, (0, 0)), mode=mode)
+    x = jnp.asarray(images(2, size, size + 1, 3))
+    of = jnp.asarray(images(*plain(x).shape))
+    found, expected = (jax.vjp(pad, x)[1](of)[0] for pad in (lambda x: layers.mirror_pad(x, width, mode), plain))
+    np.testing.assert_array_equal(layers.mirror_pad(x, width, mode), plain(x))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_upsampled_conv_is_nearest_upsampling_and_a_5x5_convolution():
