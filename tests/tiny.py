@@ -5,11 +5,12 @@ from pathlib import Path
 from configs import transfer
 from cxr_jax import config, plans
 
+SIZES = {"width": 4, "downsamplings": 1, "blocks": 1}
 TRANSLATOR_SIZES = {
-    "munit": {"width": 4, "blocks": 1, "mlp": 8},
-    "munit_dataset_style": {"width": 4, "blocks": 1, "mlp": 8},
-    "unit": {"width": 4, "blocks": 1},
-    "cyclegan": {"width": 4, "blocks": 1},
+    "munit": SIZES | {"mlp": 8},
+    "munit_dataset_style": SIZES | {"mlp": 8},
+    "unit": SIZES,
+    "cyclegan": SIZES,
 }
 
 
