@@ -11,6 +11,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # of the process that starts 
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="cxr_jax_tests_")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
+if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):  # most programs here run but once
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+
 import jax
 import pytest
 from jaxtyping import install_import_hook

@@ -14,12 +14,6 @@ from cxr_jax.models.layers import KAIMING, Image
 from cxr_jax.models.sums import add_bias
 
 
-def same_conv(channels_in: int, channels_out: int, side: int, *, rngs: nnx.Rngs, **options: Any) -> "Conv":
-    """Return a layer that keeps the size of its images; beyond the border there is 0. `options` are `nnx.Conv`'s."""
-    options = {"kernel_init": KAIMING, "conv_general_dilated": convolve, **options}
-    return Conv(channels_in, channels_out, (side, side), rngs=rngs, **options)
-
-
 class Conv(nnx.Conv):
     """Flax's convolution, whose bias is added in a way that has a quick gradient on a CPU."""
 
@@ -32,6 +26,12 @@ class Conv(nnx.Conv):
         """Convolve `x`."""
         y = super().__call__(x)
         return y if self.bias is None else add_bias(y, self.bias[...])
+
+
+def same_conv(channels_in: int, channels_out: int, side: int, *, rngs: nnx.Rngs, **options: Any) -> Conv:
+    """Return a layer that keeps the size of its images; beyond the border there is 0. `options` are `nnx.Conv`'s."""
+    options = {"kernel_init": KAIMING, "conv_general_dilated": convolve, **options}
+    return Conv(channels_in, channels_out, (side, side), rngs=rngs, **options)
 
 
 def convolve(

@@ -48,8 +48,13 @@ def mirror_pad(x: Image, width: int, mode: str = "reflect") -> Image:
     """Pad height and width by `width` pixels mirrored about the border pixel ("reflect") or behind it ("symmetric").
 
     Its gradient adds what comes back to the mirrored pixels to those they were taken from, one border after the other;
-    JAX's own fills an image with zeros for each of these. There is no forward mode (`jax.jvp`).
+    JAX's own fills an image with zeros for each of these. There is no forward mode (`jax.jvp`). Raises `ValueError` for
+    images that have fewer pixels to mirror than `width`.
     """
+    _, h, w, _ = x.shape
+    least = width + _BETWEEN[mode]
+    if min(h, w) < least:
+        raise ValueError(f"expected images of at least {least}x{least} to mirror {width} pixels of, found {h}x{w}")
     return jnp.pad(x, ((0, 0), (width, width), (width, width), (0, 0)), mode)
 
 
@@ -58,8 +63,7 @@ def _mirror_pad(x: Image, width: int, mode: str) -> tuple[Image, None]:
 
 
 def _mirror_pad_gradient(width: int, mode: str, _: None, of: Image) -> tuple[Image]:
-    border = 1 if mode == "reflect" else 0  # pixels between an image and its mirrored ones
-    from_border = np.cumsum([width, border, width])
+    from_border = np.cumsum([width, _BETWEEN[mode], width])
     for axis in (1, 2):
         mirrored, kept, taken, rest = jnp.split(of, from_border, axis)
         of = jnp.concatenate([kept, taken + jnp.flip(mirrored, axis), rest], axis)
@@ -225,6 +229,8 @@ class UpsampledConv(nnx.Module):
         y = y.reshape(b, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, -1)
         return jax.nn.relu(self.norm(y + self.bias[...].astype(x.dtype)))
 
+
+_BETWEEN = {"reflect": 1, "symmetric": 0}  # pixels that are not mirrored, between those that are and what mirrors them
 
 # Which of the three small pixels around it each of the five upsampled pixels under a kernel repeats.
 _EVEN = ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1))

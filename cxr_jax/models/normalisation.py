@@ -1,7 +1,7 @@
 """Normalisations: the moments of each channel of each image, then one scale and one shift for it.
 
 All are written as those two functions, whose gradients are given here. They need no other sums over pixels than
-`sum_pixels`, which is the one that a CPU has a slow path for. Whatever the type of an image, all of it is computed in
+`sum_pixels`, as those that XLA makes itself are slow on a CPU. Whatever the type of an image, all of it is computed in
 fp32 and rounded once, at the end.
 """
 

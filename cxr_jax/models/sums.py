@@ -25,7 +25,10 @@ def sum_pixels(x: Image) -> ByChannel:
 
 @jax.custom_vjp
 def add_bias(x: Image, bias: Bias) -> Image:
-    """Return `x + bias` in the type of `x`; the gradient by the bias, a sum over images and pixels, is fp32's."""
+    """Return `x + bias` in the type of `x`; the gradient by the bias, in fp32 as it is, sums over images and pixels.
+
+    There is no forward mode (`jax.jvp`).
+    """
     return x + bias.astype(x.dtype)
 
 

@@ -56,6 +56,14 @@ def test_translators_keep_the_image_size_and_range(name):
 
 
 @pytest.mark.parametrize("name", TRANSLATORS)
+def test_translators_of_several_downsamplings_keep_the_image_size(name):
+    graph, parameters = initialise(TRANSLATORS[name], None, **tiny.TRANSLATOR_SIZES[name] | {"downsamplings": 3})
+    images = jnp.zeros((1, 32, 32, 1))
+    found = jax.eval_shape(lambda parameters: nnx.merge(graph, parameters).translate(images, images, KEY), parameters)
+    assert [output.shape for output in found] == 2 * [images.shape]
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
 def test_translators_name_the_terms_they_return(name):
     graph, parameters = initialise(TRANSLATORS[name], KEY, **tiny.TRANSLATOR_SIZES[name])
     a, b = jax.random.uniform(KEY, (2, 1, 16, 16, 1), minval=-1.0)
@@ -82,10 +90,13 @@ def test_cyclegan_has_the_generators_of_its_paper():
 
 
 def test_unit_shares_the_layers_next_to_the_latent_code():
-    _, parameters = initialise(UNIT, KEY, **tiny.TRANSLATOR_SIZES["unit"])
+    sizes = tiny.TRANSLATOR_SIZES["unit"]
+    _, parameters = initialise(UNIT, KEY, **sizes)
     for part in ("encode", "decode"):
         jax.tree.map(np.testing.assert_array_equal, parameters[f"{part}_a"], parameters[f"{part}_b"])
-    assert count(parameters["shared_encoder"]) == count(parameters["shared_decoder"]) == 2 * (9 * 16 + 1) * 16
+    channels = sizes["width"] * 2 ** sizes["downsamplings"]
+    of_a_block = 2 * (9 * channels + 1) * channels
+    assert count(parameters["shared_encoder"]) == count(parameters["shared_decoder"]) == of_a_block
     with pytest.raises(ValueError, match="blocks must be at least 1, the shared one, found 0"):
         initialise(UNIT, None, blocks=0)
 

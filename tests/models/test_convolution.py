@@ -38,6 +38,8 @@ def gradients(layer: nnx.Conv, x: jax.Array, weights: jax.Array) -> tuple:
 def test_a_convolution_and_its_gradients_are_xlas(channels, side, options, batch):
     ours = convolution.same_conv(*channels, side, **options, rngs=nnx.Rngs(0))
     theirs = nnx.Conv(*channels, (side, side), kernel_init=layers.KAIMING, **options, rngs=nnx.Rngs(0))
+    if theirs.bias is not None:
+        ours.bias[...] = theirs.bias[...] = jnp.arange(1.0, channels[1] + 1)
     x = images(batch, 9, 12, channels[0])
     np.testing.assert_array_equal(ours(x), theirs(x))
     weights = images(*theirs(x).shape)

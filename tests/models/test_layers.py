@@ -54,6 +54,11 @@ def test_padding_mirrors_about_the_border_pixel(width):
             np.testing.assert_array_equal(padded[0, i + width, j + width], x[0, row, column])
 
 
+def test_an_image_too_small_to_be_mirrored_is_refused():
+    with pytest.raises(ValueError, match="at least 4x4 to mirror 3 pixels of, found 3x5"):
+        layers.mirror_pad(jnp.zeros((1, 3, 5, 1)), 3)
+
+
 @pytest.mark.parametrize("size", [4, 9])
 @pytest.mark.parametrize("mode", ["reflect", "symmetric"])
 @pytest.mark.parametrize("width", [0, 1, 3])
